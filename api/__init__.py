@@ -1,0 +1,1 @@
+"""The HTTP face: logs in, incidents out."""

@@ -1,0 +1,1 @@
+"""The dataflow: records in, windows, verdicts and incidents out."""

@@ -1,0 +1,1 @@
+"""The database: schema, migrations, statements, and the two ways in (writer, reader)."""

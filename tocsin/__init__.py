@@ -1,0 +1,1 @@
+"""What every Tocsin process agrees on: records, topics, settings, errors, and the command line."""
