@@ -1,0 +1,63 @@
+"""The exception tree: every error that a person may meet, as one line that says what to do.
+
+TocsinError
+├── SettingsError        the environment does not describe a process that can run
+├── BrokerError          Kafka cannot be reached or refuses
+│   └── TopicMissing     a topic is not there yet
+├── StorageError         the database cannot be reached or refuses
+│   ├── NoTimescale      the server lacks the TimescaleDB extension
+│   ├── SchemaOutdated   migrations are missing
+│   └── PositionMoved    another flow wrote the same partition
+├── RecoveryAhead        the recovery store knows offsets that the database does not
+├── AlreadyExists        a user or key with that name is there
+├── NotFound             nothing goes by that id
+└── StackError           a local server cannot be started
+"""
+
+
+class TocsinError(Exception):
+    """An error with a message for people: what happened and what to do."""
+
+
+class SettingsError(TocsinError):
+    """A setting is missing or not usable; the message names its variable."""
+
+
+class BrokerError(TocsinError):
+    """Kafka cannot be reached, or refuses what was asked."""
+
+
+class TopicMissing(BrokerError):
+    """A topic that a process needs is not there."""
+
+
+class StorageError(TocsinError):
+    """The database cannot be reached, or refuses what was asked."""
+
+
+class NoTimescale(StorageError):
+    """The PostgreSQL server lacks the TimescaleDB extension."""
+
+
+class SchemaOutdated(StorageError):
+    """The database's schema is older or newer than this code."""
+
+
+class PositionMoved(StorageError):
+    """Another flow moved the position of a partition that this one writes."""
+
+
+class RecoveryAhead(TocsinError):
+    """The recovery store has counted records that the database never stored."""
+
+
+class AlreadyExists(TocsinError):
+    """Something with that name exists."""
+
+
+class NotFound(TocsinError):
+    """Nothing goes by that id or name."""
+
+
+class StackError(TocsinError):
+    """A local server (broker, TimescaleDB) cannot be set up or started."""

@@ -1,0 +1,179 @@
+"""One log record: its wire form, its levels, and the reasons for which one is put aside."""
+
+import json
+import re
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+MESSAGE_BYTES_MAX = 32 * 1024
+RECORD_BYTES_MAX = 256 * 1024
+AHEAD_MS_MAX = 5 * 60_000
+"""A record further ahead of its arrival than this would drag its service's clock along."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# A day inside Python's range on both sides, so that no offset can lead out of it.
+_FIRST_INSTANT = datetime(1, 1, 2, tzinfo=timezone.utc)
+_LAST_INSTANT = datetime(9999, 12, 30, tzinfo=timezone.utc)
+_BRACE = ord("{")
+
+# PostgreSQL's text and jsonb refuse NUL and numbers of very many digits.
+_ESCAPE = b"\\u"
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_WIDE_NUMBER = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
+_NUMERIC_DIGITS_MAX = 10_000
+
+
+class Level(str, Enum):
+    """Severity of a record, in rising order."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+    FATAL = "FATAL"
+
+
+ERROR_LEVELS = frozenset({Level.ERROR.value, Level.FATAL.value})
+"""The levels that the detection counts as errors."""
+
+LEVEL_ALIASES: dict[str, str] = {
+    "TRACE": "DEBUG",
+    "VERBOSE": "DEBUG",
+    "FINE": "DEBUG",
+    "INFORMATION": "INFO",
+    "INFORMATIONAL": "INFO",
+    "NOTICE": "INFO",
+    "LOG": "INFO",
+    "WARNING": "WARN",
+    "ERR": "ERROR",
+    "SEVERE": "ERROR",
+    "CRIT": "FATAL",
+    "CRITICAL": "FATAL",
+    "ALERT": "FATAL",
+    "EMERG": "FATAL",
+    "EMERGENCY": "FATAL",
+    "PANIC": "FATAL",
+}
+"""Other names of the levels, as syslog, Java, Python and PostgreSQL spell them; any case."""
+
+_LEVELS = {level.value: level.value for level in Level} | LEVEL_ALIASES
+_LEVELS |= {name.lower(): level for name, level in _LEVELS.items()}
+
+ServiceId = Annotated[str, Meta(min_length=1, max_length=128)]
+RecordId = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class LogRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """One log line as a producer sent it.
+
+    timestamp: aware; when it happened, not when it arrived.
+    level: as the producer spelled it; `level_of` gives the level.
+    metadata: a JSON object, or empty bytes where the producer sent none.
+    id: the producer's own; the same id of one service within ten minutes is one record.
+    """
+
+    timestamp: Annotated[datetime, Meta(tz=True)]
+    service_id: ServiceId
+    level: str
+    message: str
+    metadata: Raw = Raw(b"")
+    id: RecordId | None = None
+
+
+class Refused(ValueError):
+    """A record that breaks the contract; the message is the reason, for its producer."""
+
+
+_decode = msgspec.json.Decoder(LogRecord).decode
+
+
+def level_of(name: str) -> str:
+    """Return the level that a producer's spelling means, or raise Refused."""
+    level = _LEVELS.get(name) or _LEVELS.get(name.upper())
+    if level is None:
+        raise Refused(f"level: unknown level {name[:40]!r}, use DEBUG, INFO, WARN, ERROR or FATAL")
+    return level
+
+
+def event_us_of(timestamp: datetime) -> int:
+    """Return an aware time as microseconds since the epoch (UTC)."""
+    delta = timestamp - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def parse_record(raw: bytes) -> LogRecord:
+    """Decode and check one record in its wire form (JSON, UTF-8).
+
+    Raises Refused with the reason: too large, not JSON, a missing, wrong or unknown field, or
+    something that the database could not keep (NUL, a number beyond range).
+    """
+    if len(raw) > RECORD_BYTES_MAX:
+        raise Refused(f"record: {len(raw)} bytes, at most {RECORD_BYTES_MAX} are taken")
+    record = _decode_or_refuse(raw)
+    if len(record.message) * 4 > MESSAGE_BYTES_MAX:
+        _refuse_long(record.message)
+    if not _FIRST_INSTANT <= record.timestamp <= _LAST_INSTANT:
+        raise Refused("timestamp: outside the years 1 to 9999")
+    metadata = bytes(record.metadata)
+    if metadata and metadata[0] != _BRACE and metadata != b"null":
+        raise Refused("metadata: expected an object")
+    if _ESCAPE in raw and _NUL.search(raw):
+        raise Refused("record: holds a NUL character, which the database cannot store")
+    if _WIDE_NUMBER.search(metadata) or len(metadata) > _NUMERIC_DIGITS_MAX:
+        _refuse_wide_numbers(metadata)
+    return record
+
+
+def _decode_or_refuse(raw: bytes) -> LogRecord:
+    try:
+        raw.decode()
+        return _decode(raw)
+    except UnicodeDecodeError:
+        raise Refused("record: not UTF-8") from None
+    except RecursionError:
+        raise Refused("record: nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise Refused(_reason(error)) from None
+    except msgspec.DecodeError as error:
+        raise Refused(f"record: not valid JSON ({error})") from None
+
+
+def _refuse_long(message: str) -> None:
+    size = len(message.encode())
+    if size > MESSAGE_BYTES_MAX:
+        raise Refused(f"message: {size} bytes, at most {MESSAGE_BYTES_MAX} are taken")
+
+
+def metadata_of(record: LogRecord) -> str | None:
+    """Return the record's metadata as JSON text, or None where it has none."""
+    metadata = bytes(record.metadata)
+    return metadata.decode() if metadata and metadata != b"null" else None
+
+
+def _refuse_wide_numbers(metadata: bytes) -> None:
+    def check(digits: str) -> None:
+        exponent = abs(Decimal(digits).adjusted())
+        if max(exponent, len(digits)) > _NUMERIC_DIGITS_MAX:
+            raise Refused("metadata: a number is beyond range")
+
+    json.loads(metadata, parse_float=check, parse_int=check)
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    """Turn msgspec's wording into `field: what is wrong`."""
+    text = str(error)
+    what, found, where = text.partition(" - at `$.")
+    if found:
+        return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}"
+    missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
+    if missing:
+        return f"{missing[1]}: missing"
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
+    if unknown:
+        return f"{unknown[1][:60]}: unknown field"
+    return f"record: {what[0].lower()}{what[1:]}"

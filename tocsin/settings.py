@@ -1,0 +1,150 @@
+"""The settings of a process: read once from the environment, checked, frozen."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tocsin.errors import SettingsError
+
+JWT_SECRET_BYTES_MIN = 32
+_PREFIX = "TOCSIN_"
+_NO_SETTINGS = frozenset({"TOCSIN_PASSWORD", "TOCSIN_URL"})  # read by clients of the API
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+def _variable(name: str) -> str:
+    return name.upper() if name in {"database_url", "kafka_bootstrap"} else _PREFIX + name.upper()
+
+
+class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
+    """What a process must know about its surroundings. `Meta.description` is each one's help."""
+
+    database_url: Annotated[
+        str, Meta(description="PostgreSQL with TimescaleDB, as postgresql://user:password@host/db")
+    ] = "postgresql://tocsin@127.0.0.1:5432/tocsin"
+    kafka_bootstrap: Annotated[
+        str, Meta(min_length=1, description="Kafka brokers, host:port separated by commas")
+    ] = "127.0.0.1:9092"
+    topic: Annotated[
+        str, Meta(pattern="^[A-Za-z0-9._-]{1,200}$", description="Topic that logs are read from")
+    ] = "logs"
+    incidents_topic: Annotated[
+        str, Meta(pattern="^[A-Za-z0-9._-]{1,200}$", description="Topic of incident changes")
+    ] = "incidents"
+    partitions: Annotated[
+        Count, Meta(description="Partitions of the topics that `tocsin migrate` creates")
+    ] = 4
+    replication: Annotated[
+        Count, Meta(description="Replicas of the topics that `tocsin migrate` creates")
+    ] = 1
+    api_host: Annotated[str, Meta(description="Address that the API listens on")] = "127.0.0.1"
+    api_port: Annotated[Port, Meta(description="Port that the API listens on")] = 8000
+    api_workers: Annotated[Count, Meta(description="Processes of the API")] = 1
+    jwt_secret: Annotated[
+        str,
+        Meta(description="Secret that signs access tokens, at least 32 bytes; the API needs it"),
+    ] = ""
+    jwt_ttl_s: Annotated[Count, Meta(description="Seconds that an access token is good for")] = 3600
+    registration: Annotated[
+        Literal["open", "closed"],
+        Meta(description="Whether `POST /users` is open to everybody, or to admins only"),
+    ] = "closed"
+    max_body_bytes: Annotated[
+        Count, Meta(description="Largest body of a request that the API takes, in bytes")
+    ] = 10 * 1024 * 1024
+    max_batch_records: Annotated[
+        Count, Meta(description="Most records that one request may carry")
+    ] = 10_000
+    publish_timeout_s: Annotated[
+        Seconds, Meta(description="Seconds that a request waits for Kafka before it answers 503")
+    ] = 10.0
+    recovery_dir: Annotated[
+        Path, Meta(description="Folder of the flow's recovery store; keep it over restarts")
+    ] = Path(".tocsin/recovery")
+    epoch_s: Annotated[
+        Seconds, Meta(description="Seconds between two snapshots of the flow's state")
+    ] = 10.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["console", "json"], Meta(description="How Tocsin's own log lines are written")
+    ] = "console"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Topic of the records that were put aside."""
+        return f"{self.topic}.dead-letter"
+
+    def __repr__(self) -> str:
+        """Name the class alone: values may be secrets."""
+        return "Settings(…)"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; an empty variable counts as not set.
+
+    Raises SettingsError, one line that names the variable and what it should be.
+    """
+    environ = os.environ if environ is None else environ
+    known = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    for name in environ:
+        if name.startswith(_PREFIX) and name not in known | _NO_SETTINGS:
+            close = get_close_matches(name, known, 1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"{name}: no such setting{hint} (`tocsin settings` lists them)")
+    given = {name: environ[name] for name in known if environ.get(name)}
+    try:
+        return msgspec.convert(given, Settings, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise SettingsError(f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
+
+
+def require_jwt_secret(settings: Settings) -> str:
+    """Return the secret that signs tokens, or raise SettingsError if it is missing or short."""
+    size = len(settings.jwt_secret.encode())
+    if size == 0:
+        raise SettingsError(
+            "TOCSIN_JWT_SECRET: not set; make one with `openssl rand -base64 48` and set it"
+        )
+    if size < JWT_SECRET_BYTES_MIN:
+        raise SettingsError(
+            f"TOCSIN_JWT_SECRET: {size} bytes, at least {JWT_SECRET_BYTES_MIN} are needed; "
+            "make one with `openssl rand -base64 48`"
+        )
+    return settings.jwt_secret
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Return (variable, default, help) of every setting, in the order of their definition."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [
+        (field.encode_name, _default_text(field.default), _description(hints[field.name]))
+        for field in msgspec.structs.fields(Settings)
+    ]
+
+
+def _from_text(kind: type, text: Any) -> Any:
+    if kind is Path:
+        return Path(text)
+    raise NotImplementedError(kind)
+
+
+def _default_text(default: object) -> str:
+    return str(default) if default != "" else "(none)"
+
+
+def _description(hint: object) -> str:
+    if get_origin(hint) is not Annotated:
+        return ""
+    described = [meta.description for meta in get_args(hint)[1:] if isinstance(meta, Meta)]
+    return next((text for text in reversed(described) if text), "")

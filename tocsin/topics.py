@@ -1,0 +1,90 @@
+"""The topics: their names and settings, how they are made, and which incarnation one is."""
+
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tocsin.errors import BrokerError, TopicMissing
+from tocsin.settings import Settings
+
+REQUEST_TIMEOUT_S = 15.0
+PARTITIONER = "murmur2_random"
+"""Java's default partitioner; the key is the service id, so a service keeps to one partition."""
+
+# Arrival must be the broker's: a producer's clock is not to be trusted.
+_LOGS_CONFIG = {"message.timestamp.type": "LogAppendTime"}
+
+
+def admin_client(settings: Settings) -> AdminClient:
+    """Return a client for the broker's administration. Keep it until its futures are done."""
+    return AdminClient(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "client.id": "tocsin-admin",
+            "log_level": 2,
+        }
+    )
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing and return their names.
+
+    Raises BrokerError when the broker cannot be reached or refuses.
+    """
+    wanted = [
+        NewTopic(settings.topic, settings.partitions, settings.replication, config=_LOGS_CONFIG),
+        NewTopic(settings.dead_letter_topic, 1, settings.replication, config=_LOGS_CONFIG),
+        NewTopic(settings.incidents_topic, settings.partitions, settings.replication),
+    ]
+    admin = admin_client(settings)
+    existing = _existing_topics(admin, settings)
+    missing = [topic for topic in wanted if topic.topic not in existing]
+    if not missing:
+        return []
+    created = []
+    for name, future in admin.create_topics(missing, request_timeout=REQUEST_TIMEOUT_S).items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise BrokerError(f"cannot create the topic {name}: {_text(error)}") from None
+    return created
+
+
+def describe_topic(settings: Settings, name: str) -> tuple[str, Sequence[int]]:
+    """Return a topic's id and its partition numbers.
+
+    A topic that was deleted and made again has another id: its offsets start anew.
+    Raises TopicMissing, or BrokerError when the broker cannot be reached.
+    """
+    admin = admin_client(settings)
+    future = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
+    try:
+        topic = future.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicMissing(f"there is no topic {name}: run `tocsin migrate`") from None
+        raise BrokerError(unreachable(settings, error)) from None
+    return str(topic.topic_id), sorted(part.id for part in topic.partitions)
+
+
+def unreachable(settings: Settings, error: KafkaException) -> str:
+    """Say in one line that the broker does not answer, and what to look at."""
+    return (
+        f"Kafka at {settings.kafka_bootstrap} does not answer ({_text(error)}): "
+        "is it running, and is KAFKA_BOOTSTRAP right?"
+    )
+
+
+def _existing_topics(admin: AdminClient, settings: Settings) -> set[str]:
+    try:
+        return set(admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+    except KafkaException as error:
+        raise BrokerError(unreachable(settings, error)) from None
+
+
+def _text(error: KafkaException) -> str:
+    return str(error.args[0].str())
