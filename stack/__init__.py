@@ -1,0 +1,1 @@
+"""The servers that Tocsin runs against, as local processes, for machines without Docker."""

