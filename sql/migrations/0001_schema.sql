@@ -1,0 +1,175 @@
+-- Logs, what the detection made of them, and the people and keys that may see or send them.
+
+CREATE TYPE log_level AS ENUM ('DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL');
+CREATE TYPE verdict AS ENUM
+    ('warming_up', 'below_minimum', 'normal', 'signal', 'breach', 'fire', 'unknown');
+CREATE TYPE incident_severity AS ENUM ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL');
+CREATE TYPE incident_status AS ENUM ('OPEN', 'ACKNOWLEDGED', 'RESOLVED');
+CREATE TYPE user_role AS ENUM ('viewer', 'operator', 'admin');
+
+-- Offsets ------------------------------------------------------------------------------------
+
+CREATE TABLE topics (
+    incarnation smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic_id    text        NOT NULL UNIQUE,
+    name        text        NOT NULL,
+    first_seen  timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE topics IS
+    'Every incarnation of the topic: one that was deleted and made again has another topic id, and its offsets start anew.';
+
+CREATE TABLE positions (
+    stage       text     NOT NULL CHECK (stage IN ('logs', 'detection')),
+    incarnation smallint NOT NULL REFERENCES topics,
+    partition   integer  NOT NULL,
+    next_offset bigint   NOT NULL,
+    PRIMARY KEY (stage, incarnation, partition)
+);
+COMMENT ON TABLE positions IS
+    'How far each stage of the flow has stored each partition; moved in the transaction that stores the rows.';
+
+-- Logs ---------------------------------------------------------------------------------------
+
+CREATE TABLE logs (
+    timestamp   timestamptz NOT NULL,
+    service_id  text        NOT NULL,
+    level       log_level   NOT NULL,
+    message     text        NOT NULL,
+    metadata    jsonb,
+    id          text,
+    arrival     timestamptz NOT NULL,
+    incarnation smallint    NOT NULL,
+    partition   integer     NOT NULL,
+    "offset"    bigint      NOT NULL
+);
+COMMENT ON TABLE logs IS 'Every log record, once.';
+COMMENT ON COLUMN logs.timestamp IS 'When it happened, by its producer.';
+COMMENT ON COLUMN logs.id IS 'The producer''s own id, if it gave one.';
+COMMENT ON COLUMN logs.arrival IS 'When the broker appended it.';
+COMMENT ON COLUMN logs.incarnation IS 'Which incarnation of the topic; see topics.';
+
+SELECT create_hypertable('logs', by_range('timestamp', INTERVAL '1 day'),
+                         create_default_indexes => false);
+CREATE INDEX logs_service_time ON logs (service_id, timestamp DESC);
+
+CREATE TABLE dead_letters (
+    incarnation smallint    NOT NULL,
+    partition   integer     NOT NULL,
+    "offset"    bigint      NOT NULL,
+    topic       text        NOT NULL,
+    arrival     timestamptz NOT NULL,
+    reason      text        NOT NULL,
+    key         bytea,
+    raw         bytea       NOT NULL,
+    PRIMARY KEY (incarnation, partition, "offset")
+);
+COMMENT ON TABLE dead_letters IS
+    'Records that break the contract, as they came, each with the reason for which it was put aside.';
+
+-- Detection ----------------------------------------------------------------------------------
+
+CREATE TABLE error_windows (
+    service_id        text             NOT NULL,
+    window_start      timestamptz      NOT NULL,
+    errors            bigint           NOT NULL,
+    total             bigint           NOT NULL,
+    late_errors       bigint           NOT NULL DEFAULT 0,
+    late_total        bigint           NOT NULL DEFAULT 0,
+    verdict           verdict          NOT NULL,
+    severity          incident_severity,
+    z                 double precision,
+    baseline_windows  integer          NOT NULL,
+    baseline_errors   bigint           NOT NULL,
+    baseline_squares  numeric          NOT NULL,
+    mean              double precision GENERATED ALWAYS AS
+        (baseline_errors::float8 / nullif(baseline_windows, 0)) STORED,
+    sigma             double precision GENERATED ALWAYS AS
+        (sqrt((baseline_windows * baseline_squares - baseline_errors::numeric * baseline_errors)::float8)
+            / nullif(baseline_windows, 0)) STORED,
+    closed            boolean          NOT NULL,
+    settings_version  integer          NOT NULL,
+    arrival           timestamptz      NOT NULL,
+    incarnation       smallint         NOT NULL,
+    partition         integer          NOT NULL,
+    "offset"          bigint           NOT NULL,
+    PRIMARY KEY (service_id, window_start)
+);
+COMMENT ON TABLE error_windows IS
+    'One row for every minute of every service, with its baseline and the verdict on it.';
+COMMENT ON COLUMN error_windows.errors IS 'ERROR and FATAL records that came on time.';
+COMMENT ON COLUMN error_windows.baseline_windows IS 'n: how many windows the baseline has.';
+COMMENT ON COLUMN error_windows.baseline_errors IS 'S: the sum of their errors.';
+COMMENT ON COLUMN error_windows.baseline_squares IS 'Q: the sum of their errors squared.';
+COMMENT ON COLUMN error_windows.z IS '(n*errors - S) / sqrt(n*Q - S*S); 999 over a flat baseline.';
+COMMENT ON COLUMN error_windows."offset" IS 'Offset of its service up to which the row is true.';
+
+SELECT create_hypertable('error_windows', by_range('window_start', INTERVAL '7 days'),
+                         create_default_indexes => false);
+
+CREATE TABLE incidents (
+    id               text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
+    service_id       text              NOT NULL,
+    title            text              NOT NULL,
+    status           incident_status   NOT NULL DEFAULT 'OPEN',
+    severity         incident_severity NOT NULL,
+    window_start     timestamptz       NOT NULL,
+    first_window     timestamptz       NOT NULL,
+    confirmed_window timestamptz,
+    resolved_window  timestamptz,
+    resolve_reason   text,
+    observed         bigint            NOT NULL,
+    z                double precision  NOT NULL,
+    peak_z           double precision  NOT NULL,
+    baseline_windows integer           NOT NULL,
+    baseline_errors  bigint            NOT NULL,
+    baseline_squares numeric           NOT NULL,
+    mean             double precision GENERATED ALWAYS AS
+        (baseline_errors::float8 / nullif(baseline_windows, 0)) STORED,
+    sigma            double precision GENERATED ALWAYS AS
+        (sqrt((baseline_windows * baseline_squares - baseline_errors::numeric * baseline_errors)::float8)
+            / nullif(baseline_windows, 0)) STORED,
+    settings_version integer           NOT NULL,
+    opened_at        timestamptz       NOT NULL,
+    confirmed_at     timestamptz,
+    resolved_at      timestamptz,
+    detected_at      timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    updated_at       timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    detected_late    boolean           NOT NULL DEFAULT false,
+    machine_status   incident_status   NOT NULL,
+    machine_severity incident_severity NOT NULL,
+    incarnation      smallint          NOT NULL,
+    partition        integer           NOT NULL,
+    "offset"         bigint            NOT NULL
+);
+COMMENT ON TABLE incidents IS 'Spikes of errors, each with the evidence that it was opened on.';
+COMMENT ON COLUMN incidents.id IS
+    'First 16 bytes of SHA-256 over "service|window start in epoch ms", in hex.';
+COMMENT ON COLUMN incidents.window_start IS 'The window that opened it.';
+COMMENT ON COLUMN incidents.first_window IS 'Where its errors begin; a straggler may move it back.';
+COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it was last judged.';
+COMMENT ON COLUMN incidents.opened_at IS 'Arrival of the record that opened it.';
+COMMENT ON COLUMN incidents.detected_at IS 'When the row was first written.';
+COMMENT ON COLUMN incidents.machine_status IS 'What the detection last said; status follows each change of it.';
+
+CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC);
+CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC);
+
+-- People and keys ----------------------------------------------------------------------------
+
+CREATE TABLE users (
+    id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    email         text        NOT NULL,
+    password_hash text        NOT NULL,
+    role          user_role   NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX users_email ON users (lower(email));
+
+CREATE TABLE ingest_keys (
+    id         text PRIMARY KEY,
+    name       text        NOT NULL UNIQUE,
+    hash       bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz
+);
+COMMENT ON COLUMN ingest_keys.hash IS 'SHA-256 of the secret part; the key itself is shown once and never kept.';
