@@ -65,6 +65,22 @@ def lay_out(say: Say = silent) -> Path:
     return root
 
 
+def install(*packages: str, say: Say = silent) -> Path:
+    """Return the root once it has these packages too: programs that tests run by chroot.
+
+    Raises StackError like `lay_out`.
+    """
+    root = lay_out(say)
+    with locked(cache_folder() / "debian.lock"):
+        missing = [package for package in packages if package_version(package) is None]
+        if missing:
+            say(f"installing {', '.join(missing)} in the Debian 13 root")
+            apt_get = ["chroot", str(root), "apt-get", "-qq"]
+            _run([*apt_get, "update"], "apt-get update")
+            _run([*apt_get, "install", "--yes", "--no-install-recommends", *missing], "apt-get")
+    return root
+
+
 def require_root() -> None:
     """Raise StackError unless this process may chroot."""
     if os.geteuid() != 0:
@@ -111,6 +127,10 @@ def _lay_out_aside(root: Path, say: Say) -> None:
             f"mmdebstrap {SUITE}",
         )
         (aside / "var/lib/tocsin").mkdir(mode=0o755)
+        # No package may start a daemon of its own in here.
+        no_daemons = aside / "usr/sbin/policy-rc.d"
+        no_daemons.write_text("#!/bin/sh\nexit 101\n")
+        no_daemons.chmod(0o755)
         (aside / "etc/tocsin-complete").touch()
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -5,11 +5,15 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from stack.errors import StackError
 from stack.waiting import wait_until
+
+Relay = Callable[[str, str], None]
 
 
 def is_running(pid: int) -> bool:
@@ -41,9 +45,20 @@ def end_with_starter(argv: Sequence[str], signal_name: str) -> list[str]:
     return ["setpriv", "--pdeathsig", signal_name, "--", *argv]
 
 
-class Process:
-    """A running command in a session of its own, its output in a log file or a pipe.
+def marked_processes(variable: str, value: str) -> list[int]:
+    """Return the pids of all processes whose environment has the variable with this value."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{variable}={value}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
+
+class Process:
+    """A running command in a session of its own, its output in a log file.
+
+    relay: is also given the name and each line, from a thread of its own.
     stop_signal: what asks the command to end cleanly.
     """
 
@@ -52,7 +67,8 @@ class Process:
         name: str,
         argv: Sequence[str],
         *,
-        log: Path | None = None,
+        log: Path,
+        relay: Relay | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
@@ -60,13 +76,12 @@ class Process:
         self.name = name
         self.log = log
         self.stop_signal = stop_signal
-        with contextlib.ExitStack() as files:
-            output = files.enter_context(log.open("ab")) if log else subprocess.PIPE
+        with log.open("ab") as output:
             try:
                 self.popen = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdout=subprocess.PIPE if relay else output,
                     stderr=subprocess.STDOUT,
                     env=env,
                     cwd=cwd,
@@ -74,6 +89,16 @@ class Process:
                 )
             except OSError as error:
                 raise StackError(f"can't start {name}: {argv[0]}: {error.strerror}") from error
+        if relay and self.popen.stdout:
+            threading.Thread(
+                target=self._relay, args=[self.popen.stdout, relay], daemon=True
+            ).start()
+
+    def _relay(self, lines: IO[bytes], relay: Relay) -> None:
+        with lines, self.log.open("ab", buffering=0) as log:
+            for line in lines:
+                log.write(line)
+                relay(self.name, line.decode(errors="replace").rstrip("\n"))
 
     @property
     def pid(self) -> int:
@@ -92,8 +117,6 @@ class Process:
 
     def last_words(self) -> str:
         """Return the last lines that the process logged, as one line."""
-        if not self.log or not self.log.exists():
-            return "it left no log"
         lines = self.log.read_text(errors="replace").split("\n")
         told = [line.strip() for line in lines if line.strip()]
         return f"{' / '.join(told[-2:]) or 'it logged nothing'} (log: {self.log})"
@@ -119,6 +142,4 @@ class Process:
         wait_until(
             lambda: not any(map(is_running, family)), f"the end of {self.name}", deadline_s=10
         )
-        if self.popen.stdout:
-            self.popen.stdout.close()
         return code

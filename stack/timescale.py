@@ -185,7 +185,7 @@ class Timescale:
         (self.folder / "pgdata.partial").rename(self.folder / "pgdata")
 
     def _launch(self, root: Path) -> None:
-        require_free(self._port, "TimescaleDB", "TOCSIN_DATABASE_PORT")
+        require_free(self._port, "TimescaleDB", "STACK_DATABASE_PORT")
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self._port),
@@ -274,6 +274,8 @@ def remove(name: str) -> bool:
     Returns False, and touches nothing, when a living process has the name locked.
     """
     folder = debian.root_folder() / HOME[1:] / name
+    if not folder.parent.exists():
+        return True
     lock = try_lock(name)
     if lock is None:
         return False

@@ -1,0 +1,113 @@
+"""`python -m stack up` and `python -m stack down`, which make calls."""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from stack import timescale
+from stack.errors import StackError
+from stack.processes import marked_processes
+from stack.running import CHECKOUT, MARK, Ports, Stack, running
+from stack.state import load_state, lock_holder
+from stack.waiting import wait_until
+
+STATE_FOLDER = CHECKOUT / ".tocsin"
+COLORS = {"api": "cyan", "flow": "magenta"}
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+class Ended(BaseException):
+    """A signal asked this process to end."""
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return the exit code; an error is one line."""
+    commands: dict[str, Callable[[], int]] = {"up": up, "down": down}
+    if len(argv) != 1 or argv[0] not in commands:
+        console.print("usage: python -m stack up|down")
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        return commands[argv[0]]()
+    except StackError as error:
+        errors.print(f"[red]error:[/red] {escape(str(error))}")
+        return 1
+    except Ended:
+        return 130
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    # What follows is cleaning up, which a second Ctrl-C must not cut short.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise Ended
+
+
+def up() -> int:
+    """Run servers, API and flow until Ctrl-C, SIGTERM, or the end of any of them."""
+    with running(STATE_FOLDER, ports=Ports.fixed(os.environ), say=_say) as stack:
+        _say("migrating")
+        stack.run("tocsin", "migrate")
+        stack.create_credentials()
+        _say("starting the API and the flow")
+        for name in ("api", "flow"):
+            stack.start(name, relay=_print_line)
+        stack.wait_ready()
+        _introduce(stack)
+        try:
+            stack.watch()
+        except Ended:
+            _say("stopping; the data stays until `make down`")
+    return 0
+
+
+def down() -> int:
+    """Stop what still runs of this checkout's stack and delete its data."""
+    if not STATE_FOLDER.exists():
+        _say("nothing to clean up")
+        return 0
+    if holder := lock_holder(STATE_FOLDER):
+        _say(f"stopping the stack (pid {holder})")
+        os.kill(holder, signal.SIGTERM)
+        wait_until(lambda: not lock_holder(STATE_FOLDER), "the stack stops", deadline_s=90)
+    for pid in marked_processes(MARK, str(STATE_FOLDER)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    timescale.remove(load_state(STATE_FOLDER).name)
+    shutil.rmtree(STATE_FOLDER)
+    _say("stopped; the data is deleted")
+    return 0
+
+
+def _say(line: str) -> None:
+    console.print(f"[dim]stack |[/dim] {escape(line)}")
+
+
+def _print_line(process: str, line: str) -> None:
+    console.print(Text(f"{process:5} | ", style=COLORS.get(process, "")) + Text.from_ansi(line))
+
+
+def _introduce(stack: Stack) -> None:
+    state = stack.state
+    table = Table.grid(padding=(0, 2))
+    table.add_row("API", stack.api_url)
+    table.add_row("API's description", f"{stack.api_url}/docs")
+    table.add_row("Admin", f"{state.admin_email}  password {state.admin_password}")
+    table.add_row("Ingest key", state.ingest_key)
+    table.add_row("Kafka", stack.kafka_bootstrap)
+    table.add_row("SQL", stack.database_url)
+    table.add_row("Secrets and logs", str(stack.folder))
+    console.print(Panel(table, title="Tocsin is up; Ctrl-C stops it", expand=False))

@@ -1,0 +1,275 @@
+"""A whole Tocsin on this machine: servers, then the commands of the Procfile."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import NoReturn
+
+from stack import debian, timescale
+from stack.broker import LightBroker
+from stack.debian import Say, silent
+from stack.errors import StackError
+from stack.ports import LOOPBACK, free_port, require_free
+from stack.processes import Process, Relay, end_with_starter
+from stack.state import State, load_state, lock_state, save_state
+from stack.timescale import DURABLE, FAST, Timescale
+from stack.waiting import wait_until
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+MARK = "STACK_STATE_DIR"
+"""The variable by which `down` knows the processes of a state folder."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where to listen on loopback; None leaves the choice to the machine."""
+
+    database: int | None = None
+    broker: int | None = None
+    api: int | None = None
+
+    @classmethod
+    def fixed(cls, environ: Mapping[str, str]) -> "Ports":
+        """Return the ports that people expect, or those that the environment names."""
+
+        def port(variable: str, default: int) -> int:
+            text = environ.get(variable) or str(default)
+            if not text.isdecimal() or not 0 < int(text) < 65536:
+                raise StackError(f"{variable}={text}: a port is a number from 1 to 65535")
+            return int(text)
+
+        return cls(
+            database=port("STACK_DATABASE_PORT", 5432),
+            broker=port("STACK_BROKER_PORT", 9092),
+            api=port("TOCSIN_API_PORT", 8000),
+        )
+
+
+@dataclass
+class Stack:
+    """Running servers, and the means to run Tocsin's commands against them."""
+
+    folder: Path
+    state: State
+    database_url: str
+    kafka_bootstrap: str
+    api_port: int
+    timescale: Timescale | None = None
+    broker: LightBroker | None = None
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def api_url(self) -> str:
+        """Where the API listens once `start("api")` was called."""
+        return f"http://{LOOPBACK}:{self.api_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every command: the caller's, with what this stack has made."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        defaults = {"TOCSIN_REGISTRATION": "open", "TOCSIN_JWT_SECRET": self.state.jwt_secret}
+        return {
+            **defaults,
+            **os.environ,
+            "PATH": path,
+            "PYTHONUNBUFFERED": "1",
+            "DATABASE_URL": self.database_url,
+            "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "TOCSIN_API_HOST": LOOPBACK,
+            "TOCSIN_API_PORT": str(self.api_port),
+            "TOCSIN_RECOVERY_DIR": str(self.folder / "recovery"),
+            MARK: str(self.folder),
+        }
+
+    def run(self, *command: str, env: Mapping[str, str] | None = None) -> str:
+        """Run a command to its end and return what it printed.
+
+        Raises StackError with its last line when it fails.
+        """
+        done = subprocess.run(
+            end_with_starter(command, "TERM"),
+            env={**self.environment, **(env or {})},
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            lines = [line.strip("│╭╰─╮╯ ") for line in f"{done.stdout}\n{done.stderr}".splitlines()]
+            last_line = next(filter(None, reversed(lines)), f"exit code {done.returncode}")
+            raise StackError(f"`{' '.join(command)}` failed: {last_line}")
+        return done.stdout
+
+    def start(self, name: str, *, relay: Relay | None = None) -> Process:
+        """Start a command of the Procfile; it logs to `log/NAME.log` of the state folder."""
+        command = procfile_commands()[name]
+        if name == "api":
+            require_free(self.api_port, "the API", "TOCSIN_API_PORT")
+        self.processes[name] = Process(
+            name,
+            end_with_starter(command, "TERM"),
+            log=self.folder / f"log/{name}.log",
+            relay=relay,
+            env=self.environment,
+            cwd=CHECKOUT,
+        )
+        return self.processes[name]
+
+    def wait_ready(self, *, deadline_s: float = 60) -> None:
+        """Wait until the API says that it is ready; raises StackError if a process ends first."""
+
+        def ready() -> bool:
+            self.require_running()
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/readyz", timeout=5) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):
+                return False
+
+        wait_until(ready, "the API is ready", deadline_s=deadline_s)
+
+    def require_running(self) -> None:
+        """Raise StackError with its last words when any process has ended."""
+        servers = [server.process for server in (self.timescale, self.broker) if server]
+        for process in (*servers, *self.processes.values()):
+            process.require_running()
+
+    def watch(self) -> NoReturn:
+        """Return never; raises StackError as soon as any process has ended."""
+        while True:
+            wait_until(self.require_running, "the end of a process", deadline_s=inf, every_s=0.2)
+
+    def create_credentials(self) -> None:
+        """Make the admin and the ingest key, once."""
+        state = self.state
+        if not state.admin_created:
+            admin = ("--email", state.admin_email, "--role", "admin")
+            password = {"TOCSIN_PASSWORD": state.admin_password}
+            self.run("tocsin", "users", "create", *admin, env=password)
+            state.admin_created = True
+            save_state(self.folder, state)
+        if state.ingest_key is None:
+            state.ingest_key = self.run("tocsin", "keys", "create", "--name", "first").strip()
+            save_state(self.folder, state)
+
+    def stop_commands(self) -> None:
+        """Stop what `start` has started, the last one first."""
+        while self.processes:
+            _name, process = self.processes.popitem()
+            process.stop()
+
+
+def procfile_commands() -> dict[str, list[str]]:
+    """Return the words of each command of the Procfile."""
+    lines = (CHECKOUT / "Procfile").read_text().splitlines()
+    named = (line.partition(":") for line in lines if line and not line.startswith("#"))
+    return {name: command.split() for name, _, command in named}
+
+
+@contextmanager
+def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]:
+    """Run servers whose data outlives them, but for those that the environment names.
+
+    folder: keeps the secrets, logs and recovery store; one stack at a time has it.
+    """
+    with lock_state(folder):
+        state = load_state(folder)
+        with _servers(
+            folder=folder,
+            state=state,
+            ports=ports,
+            settings=DURABLE,
+            say=say,
+            environ=os.environ,
+        ) as stack:
+            yield stack
+
+
+@contextmanager
+def temporary(*, settings: Mapping[str, str] = FAST, say: Say = silent) -> Iterator[Stack]:
+    """Run servers of one's own on free ports; nothing is left of them at the end.
+
+    DATABASE_URL and KAFKA_BOOTSTRAP of the environment are not looked at.
+    """
+    name = f"temporary-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="tocsin-") as text:
+        folder = Path(text)
+        state = load_state(folder)
+        state.name = name
+        try:
+            with _servers(
+                folder=folder, state=state, ports=Ports(), settings=settings, say=say, environ={}
+            ) as stack:
+                yield stack
+        finally:
+            timescale.remove(name)
+
+
+@contextmanager
+def _servers(
+    *,
+    folder: Path,
+    state: State,
+    ports: Ports,
+    settings: Mapping[str, str],
+    say: Say,
+    environ: Mapping[str, str],
+) -> Iterator[Stack]:
+    (folder / "log").mkdir(exist_ok=True)
+    with ExitStack() as cleanup:
+        stack = Stack(
+            folder=folder,
+            state=state,
+            database_url=environ.get("DATABASE_URL", ""),
+            kafka_bootstrap=environ.get("KAFKA_BOOTSTRAP", ""),
+            api_port=ports.api or free_port(),
+        )
+        if not stack.database_url:
+            stack.timescale = _start_timescale(folder, state, ports, settings, say)
+            cleanup.callback(stack.timescale.stop)
+            stack.database_url = stack.timescale.url
+        if not stack.kafka_bootstrap:
+            say("starting the broker")
+            stack.broker = LightBroker(folder / "log/broker.log", port=ports.broker)
+            stack.broker.start()
+            cleanup.callback(stack.broker.stop)
+            stack.kafka_bootstrap = stack.broker.bootstrap
+        cleanup.callback(stack.stop_commands)
+        yield stack
+
+
+def _start_timescale(
+    folder: Path, state: State, ports: Ports, settings: Mapping[str, str], say: Say
+) -> Timescale:
+    debian.lay_out(say)
+    timescale.sweep("temporary-")
+    _sweep_forsaken()
+    say("starting TimescaleDB")
+    server = Timescale(
+        state.name,
+        password=state.database_password,
+        port=ports.database,
+        settings=settings,
+        say=say,
+    )
+    server.start()
+    (server.folder / "owner").write_text(str(folder))
+    return server
+
+
+def _sweep_forsaken() -> None:
+    """Delete the data of stacks whose state folder has gone, and with it the password."""
+    for owner in (debian.root_folder() / timescale.HOME[1:]).glob("up-*/owner"):
+        folder = Path(owner.read_text())
+        if not (folder / "state.json").exists():
+            timescale.remove(owner.parent.name)

@@ -1,0 +1,86 @@
+"""What a stack remembers between two starts: its name and the secrets that it made once."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from stack.errors import StackError
+
+
+class State(msgspec.Struct):
+    """Made once, kept in a file that only its owner may read.
+
+    ingest_key: None until the API's database has made one.
+    """
+
+    name: str
+    database_password: str
+    jwt_secret: str
+    admin_password: str
+    admin_email: str = "admin@tocsin.local"
+    admin_created: bool = False
+    ingest_key: str | None = None
+
+
+def load_state(folder: Path) -> State:
+    """Read the folder's state, or make one. Raises StackError when the file is damaged."""
+    path = folder / "state.json"
+    if not path.exists():
+        state = State(
+            name=f"up-{secrets.token_hex(6)}",
+            database_password=secrets.token_urlsafe(24),
+            jwt_secret=secrets.token_urlsafe(48),
+            admin_password=secrets.token_urlsafe(12),
+        )
+        save_state(folder, state)
+        return state
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except msgspec.DecodeError as error:
+        raise StackError(f"{path} is damaged ({error}): `make down` starts afresh") from error
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write the state, whole or not at all."""
+    aside = folder / "state.json.partial"
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(state)))
+    aside.replace(folder / "state.json")
+
+
+@contextmanager
+def lock_state(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second stack. Raises StackError when another process has it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"a stack already runs in {folder} (pid {lock_holder(folder)}):"
+                " `make down` stops it and removes its data"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def lock_holder(folder: Path) -> int | None:
+    """Return the pid that holds the folder, or None."""
+    try:
+        with (folder / "lock").open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read() or 0) or None
+    except FileNotFoundError:
+        pass
+    return None
