@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+PINNED := pyproject.toml $(wildcard requirements*.txt)
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
+	--no-emit-index-url --no-header --generate-hashes
+export PYTHON
+
+.PHONY: help demo up down test check format bench lock clean
+
+help: ## list what make can do
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/installed-run ## play the main job: history, a burst of errors, the incident
+	@$(BIN)/tocsin demo
+
+up: .venv/installed-run ## run servers, API and flow until Ctrl-C; print URLs and credentials
+	@$(BIN)/python -m stack up
+
+down: .venv/installed-run ## stop what `make up` left running and delete its data
+	@$(BIN)/python -m stack down
+
+test: .venv/installed-dev ## run all tests on real servers; ARGS="-k name" for some
+	@REQUIRE_SERVICES=1 $(BIN)/pytest $(ARGS)
+
+check: .venv/installed-dev ## lint, format, types, import contracts, compose and workflow schemas
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+format: .venv/installed-dev ## format the code and apply safe fixes
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/ruff check --quiet --fix
+
+bench: .venv/installed-dev ## measure throughput and the time to an incident
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: .venv/installed-dev ## pin the dependencies anew; UPGRADE=--upgrade for the newest
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install --quiet uv
+	@$(COMPILE) $(UPGRADE) pyproject.toml -o requirements.txt
+	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) $(UPGRADE) --group stack -c requirements-dev.txt -o requirements-stack.txt
+
+clean: ## delete the data of `make up`, the virtual environment and the checkout's caches
+	@if [ -d .tocsin ]; then $(MAKE) --no-print-directory down; fi
+	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/installed-%: $(PINNED)
+	@stack/bootstrap $*
