@@ -1,5 +1,7 @@
 """What travels from the source to the log sink: records as columns, and what was put aside."""
 
+from bisect import bisect_left
+
 from msgspec import Struct
 
 
@@ -50,18 +52,23 @@ class RecordBatch(Struct):
 
     def from_offset(self, offset: int) -> "RecordBatch":
         """Return what lies at or past an offset: what a crash left unstored."""
-        first = next((i for i, own in enumerate(self.offset) if own >= offset), len(self.offset))
+        rest = self.rows(bisect_left(self.offset, offset), len(self))
+        rest.dead_letters = [letter for letter in self.dead_letters if letter.offset >= offset]
+        return rest
+
+    def rows(self, first: int, end: int) -> "RecordBatch":
+        """Return the records from `first` up to `end`, without the dead letters."""
         return RecordBatch(
             self.incarnation,
             self.partition,
             self.next_offset,
-            self.event_us[first:],
-            self.service_id[first:],
-            self.level[first:],
-            self.message[first:],
-            self.metadata[first:],
-            self.id[first:],
-            self.arrival_ms[first:],
-            self.offset[first:],
-            [letter for letter in self.dead_letters if letter.offset >= offset],
+            self.event_us[first:end],
+            self.service_id[first:end],
+            self.level[first:end],
+            self.message[first:end],
+            self.metadata[first:end],
+            self.id[first:end],
+            self.arrival_ms[first:end],
+            self.offset[first:end],
+            [],
         )

@@ -69,39 +69,64 @@ COMMENT ON TABLE dead_letters IS
 -- Detection ----------------------------------------------------------------------------------
 
 CREATE TABLE error_windows (
-    service_id        text             NOT NULL,
-    window_start      timestamptz      NOT NULL,
-    errors            bigint           NOT NULL,
-    total             bigint           NOT NULL,
-    late_errors       bigint           NOT NULL DEFAULT 0,
-    late_total        bigint           NOT NULL DEFAULT 0,
-    verdict           verdict          NOT NULL,
-    severity          incident_severity,
-    z                 double precision,
-    baseline_windows  integer          NOT NULL,
-    baseline_errors   bigint           NOT NULL,
-    baseline_squares  numeric          NOT NULL,
-    mean              double precision GENERATED ALWAYS AS
+    service_id         text             NOT NULL,
+    window_start       timestamptz      NOT NULL,
+    errors             bigint           NOT NULL,
+    total              bigint           NOT NULL,
+    late_errors        bigint           NOT NULL,
+    late_total         bigint           NOT NULL,
+    verdict            verdict          NOT NULL,
+    severity           incident_severity,
+    z                  double precision,
+    guarded_z          double precision,
+    mean               double precision GENERATED ALWAYS AS
         (baseline_errors::float8 / nullif(baseline_windows, 0)) STORED,
-    sigma             double precision GENERATED ALWAYS AS
-        (sqrt((baseline_windows * baseline_squares - baseline_errors::numeric * baseline_errors)::float8)
+    sigma              double precision GENERATED ALWAYS AS
+        (sqrt((baseline_windows * baseline_squares - baseline_errors * baseline_errors)::float8)
             / nullif(baseline_windows, 0)) STORED,
-    closed            boolean          NOT NULL,
-    settings_version  integer          NOT NULL,
-    arrival           timestamptz      NOT NULL,
-    incarnation       smallint         NOT NULL,
-    partition         integer          NOT NULL,
-    "offset"          bigint           NOT NULL,
+    guarded_mean       double precision GENERATED ALWAYS AS
+        (guarded_errors::float8 / nullif(guarded_windows, 0)) STORED,
+    guarded_sigma      double precision GENERATED ALWAYS AS
+        (sqrt(greatest(guarded_windows * guarded_squares - guarded_errors * guarded_errors,
+                       guarded_windows * guarded_errors)::float8)
+            / nullif(guarded_windows, 0)) STORED,
+    baseline_windows   integer          NOT NULL,
+    baseline_errors    numeric          NOT NULL,
+    baseline_squares   numeric          NOT NULL,
+    guarded_windows    integer,
+    guarded_errors     numeric,
+    guarded_squares    numeric,
+    guarded_records    numeric,
+    closed             boolean          NOT NULL,
+    flagged            boolean          NOT NULL,
+    "unknown"          boolean          NOT NULL,
+    settings_version   integer          NOT NULL,
+    incarnation        smallint         NOT NULL,
+    "offset"           bigint           NOT NULL,
+    arrival            timestamptz      NOT NULL,
+    clock_start        timestamptz      NOT NULL,
+    service_first      timestamptz      NOT NULL,
+    service_last       timestamptz      NOT NULL,
+    gap_windows        integer          NOT NULL,
+    too_late           bigint           NOT NULL,
     PRIMARY KEY (service_id, window_start)
 );
 COMMENT ON TABLE error_windows IS
-    'One row for every minute of every service, with its baseline and the verdict on it.';
+    'One row for every minute of every service, with its baselines and the verdict on it.';
 COMMENT ON COLUMN error_windows.errors IS 'ERROR and FATAL records that came on time.';
+COMMENT ON COLUMN error_windows.late_errors IS 'Those that came late, while the window was kept.';
 COMMENT ON COLUMN error_windows.baseline_windows IS 'n: how many windows the baseline has.';
 COMMENT ON COLUMN error_windows.baseline_errors IS 'S: the sum of their errors.';
 COMMENT ON COLUMN error_windows.baseline_squares IS 'Q: the sum of their errors squared.';
-COMMENT ON COLUMN error_windows.z IS '(n*errors - S) / sqrt(n*Q - S*S); 999 over a flat baseline.';
-COMMENT ON COLUMN error_windows."offset" IS 'Offset of its service up to which the row is true.';
+COMMENT ON COLUMN error_windows.guarded_records IS 'L: the sum of the guarded baseline''s records.';
+COMMENT ON COLUMN error_windows.z IS
+    '(n*c - S) / sqrt(n*Q - S*S) of c errors; 999 over a baseline without any spread.';
+COMMENT ON COLUMN error_windows.flagged IS 'Part of an incident, so no guarded baseline learns it.';
+COMMENT ON COLUMN error_windows."unknown" IS 'Part of a silence of a service that usually speaks.';
+COMMENT ON COLUMN error_windows."offset" IS
+    'Offset of its service up to which the row is true, in this incarnation of the topic.';
+COMMENT ON COLUMN error_windows.clock_start IS
+    'The window of the service''s clock then; with service_first, service_last and gap_windows what the detector is rebuilt from.';
 
 SELECT create_hypertable('error_windows', by_range('window_start', INTERVAL '7 days'),
                          create_default_indexes => false);
@@ -110,7 +135,7 @@ CREATE TABLE incidents (
     id               text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
     service_id       text              NOT NULL,
     title            text              NOT NULL,
-    status           incident_status   NOT NULL DEFAULT 'OPEN',
+    status           incident_status   NOT NULL,
     severity         incident_severity NOT NULL,
     window_start     timestamptz       NOT NULL,
     first_window     timestamptz       NOT NULL,
@@ -118,41 +143,62 @@ CREATE TABLE incidents (
     resolved_window  timestamptz,
     resolve_reason   text,
     observed         bigint            NOT NULL,
-    z                double precision  NOT NULL,
+    z                double precision,
+    guarded_z        double precision,
     peak_z           double precision  NOT NULL,
-    baseline_windows integer           NOT NULL,
-    baseline_errors  bigint            NOT NULL,
-    baseline_squares numeric           NOT NULL,
     mean             double precision GENERATED ALWAYS AS
         (baseline_errors::float8 / nullif(baseline_windows, 0)) STORED,
     sigma            double precision GENERATED ALWAYS AS
-        (sqrt((baseline_windows * baseline_squares - baseline_errors::numeric * baseline_errors)::float8)
+        (sqrt((baseline_windows * baseline_squares - baseline_errors * baseline_errors)::float8)
             / nullif(baseline_windows, 0)) STORED,
+    baseline_windows integer           NOT NULL,
+    baseline_errors  numeric           NOT NULL,
+    baseline_squares numeric           NOT NULL,
+    guarded_windows  integer,
+    guarded_errors   numeric,
+    guarded_squares  numeric,
+    guarded_records  numeric,
     settings_version integer           NOT NULL,
     opened_at        timestamptz       NOT NULL,
     confirmed_at     timestamptz,
     resolved_at      timestamptz,
     detected_at      timestamptz       NOT NULL DEFAULT clock_timestamp(),
     updated_at       timestamptz       NOT NULL DEFAULT clock_timestamp(),
-    detected_late    boolean           NOT NULL DEFAULT false,
+    detected_late    boolean           NOT NULL,
+    calm_windows     integer           NOT NULL,
+    absorbed         boolean           NOT NULL,
     machine_status   incident_status   NOT NULL,
     machine_severity incident_severity NOT NULL,
     incarnation      smallint          NOT NULL,
-    partition        integer           NOT NULL,
-    "offset"         bigint            NOT NULL
+    "offset"         bigint            NOT NULL,
+    clock_start      timestamptz       NOT NULL
 );
 COMMENT ON TABLE incidents IS 'Spikes of errors, each with the evidence that it was opened on.';
 COMMENT ON COLUMN incidents.id IS
     'First 16 bytes of SHA-256 over "service|window start in epoch ms", in hex.';
 COMMENT ON COLUMN incidents.window_start IS 'The window that opened it.';
-COMMENT ON COLUMN incidents.first_window IS 'Where its errors begin; a straggler may move it back.';
+COMMENT ON COLUMN incidents.first_window IS 'Where it begins; a straggler may move it back.';
 COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it was last judged.';
 COMMENT ON COLUMN incidents.opened_at IS 'Arrival of the record that opened it.';
 COMMENT ON COLUMN incidents.detected_at IS 'When the row was first written.';
-COMMENT ON COLUMN incidents.machine_status IS 'What the detection last said; status follows each change of it.';
+COMMENT ON COLUMN incidents.machine_status IS
+    'What the detection last said; status follows each change of it.';
 
 CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC);
 CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC);
+
+CREATE TABLE incident_events (
+    incident_id  text              NOT NULL REFERENCES incidents,
+    moment       text              NOT NULL,
+    at           timestamptz       NOT NULL,
+    window_start timestamptz       NOT NULL,
+    severity     incident_severity NOT NULL,
+    count        bigint,
+    z            double precision,
+    PRIMARY KEY (incident_id, moment)
+);
+COMMENT ON TABLE incident_events IS
+    'What the detection decided on an incident and when, by the arrival of the deciding record; append-only.';
 
 -- People and keys ----------------------------------------------------------------------------
 

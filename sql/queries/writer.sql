@@ -19,25 +19,35 @@ UPDATE positions SET next_offset = %(next_offset)s
 WHERE stage = %(stage)s AND incarnation = %(incarnation)s AND partition = %(partition)s
   AND next_offset = %(expected)s;
 
+-- name: upsert_position
+INSERT INTO positions AS kept (stage, incarnation, partition, next_offset)
+VALUES (%(stage)s, %(incarnation)s, %(partition)s, %(next_offset)s)
+ON CONFLICT (stage, incarnation, partition) DO UPDATE SET next_offset = excluded.next_offset
+WHERE excluded.next_offset > kept.next_offset;
+
 -- name: copy_logs
 COPY logs (timestamp, service_id, level, message, metadata, id, arrival, incarnation, partition, "offset")
 FROM STDIN (FORMAT csv, NULL '\N');
 
 -- name: insert_dead_letter
 INSERT INTO dead_letters (incarnation, partition, "offset", topic, arrival, reason, key, raw)
-VALUES (%(incarnation)s, %(partition)s, %(offset)s, %(topic)s, %(arrival)s, %(reason)s, %(key)s, %(raw)s)
+VALUES (%(incarnation)s, %(partition)s, %(offset)s, %(topic)s, to_timestamp(%(arrival_ms)s / 1000.0), %(reason)s, %(key)s, %(raw)s)
 ON CONFLICT DO NOTHING;
 
 -- name: upsert_window
 INSERT INTO error_windows AS kept (
     service_id, window_start, errors, total, late_errors, late_total, verdict, severity, z,
-    baseline_windows, baseline_errors, baseline_squares, closed, settings_version, arrival,
-    incarnation, partition, "offset")
+    guarded_z, baseline_windows, baseline_errors, baseline_squares, guarded_windows,
+    guarded_errors, guarded_squares, guarded_records, closed, flagged, "unknown",
+    settings_version, incarnation, "offset", arrival, clock_start, service_first,
+    service_last, gap_windows, too_late)
 VALUES (
     %(service_id)s, %(window_start)s, %(errors)s, %(total)s, %(late_errors)s, %(late_total)s,
-    %(verdict)s, %(severity)s, %(z)s, %(baseline_windows)s, %(baseline_errors)s,
-    %(baseline_squares)s, %(closed)s, %(settings_version)s, %(arrival)s, %(incarnation)s,
-    %(partition)s, %(offset)s)
+    %(verdict)s, %(severity)s, %(z)s, %(guarded_z)s, %(baseline_windows)s,
+    %(baseline_errors)s, %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s,
+    %(guarded_squares)s, %(guarded_records)s, %(closed)s, %(flagged)s, %(unknown)s,
+    %(settings_version)s, %(incarnation)s, %(offset)s, %(arrival)s, %(clock_start)s,
+    %(service_first)s, %(service_last)s, %(gap_windows)s, %(too_late)s)
 ON CONFLICT (service_id, window_start) DO UPDATE SET
     errors = excluded.errors,
     total = excluded.total,
@@ -46,36 +56,51 @@ ON CONFLICT (service_id, window_start) DO UPDATE SET
     verdict = excluded.verdict,
     severity = excluded.severity,
     z = excluded.z,
+    guarded_z = excluded.guarded_z,
     baseline_windows = excluded.baseline_windows,
     baseline_errors = excluded.baseline_errors,
     baseline_squares = excluded.baseline_squares,
+    guarded_windows = excluded.guarded_windows,
+    guarded_errors = excluded.guarded_errors,
+    guarded_squares = excluded.guarded_squares,
+    guarded_records = excluded.guarded_records,
     closed = excluded.closed,
+    flagged = excluded.flagged,
+    "unknown" = excluded."unknown",
     settings_version = excluded.settings_version,
-    arrival = excluded.arrival,
     incarnation = excluded.incarnation,
-    partition = excluded.partition,
-    "offset" = excluded."offset"
-WHERE (excluded.incarnation, excluded."offset") >= (kept.incarnation, kept."offset");
+    "offset" = excluded."offset",
+    arrival = excluded.arrival,
+    clock_start = excluded.clock_start,
+    service_first = excluded.service_first,
+    service_last = excluded.service_last,
+    gap_windows = excluded.gap_windows,
+    too_late = excluded.too_late
+WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
+   >= (kept.incarnation, kept."offset", kept.clock_start);
 
 -- name: upsert_incident
 INSERT INTO incidents AS kept (
     id, service_id, title, status, severity, window_start, first_window, confirmed_window,
-    resolved_window, resolve_reason, observed, z, peak_z, baseline_windows, baseline_errors,
-    baseline_squares, settings_version, opened_at, confirmed_at, resolved_at, detected_late,
-    machine_status, machine_severity, incarnation, partition, "offset")
+    resolved_window, resolve_reason, observed, z, guarded_z, peak_z, baseline_windows,
+    baseline_errors, baseline_squares, guarded_windows, guarded_errors, guarded_squares,
+    guarded_records, settings_version, opened_at, confirmed_at, resolved_at, detected_late,
+    calm_windows, absorbed, machine_status, machine_severity, incarnation, "offset",
+    clock_start)
 VALUES (
     %(id)s, %(service_id)s, %(title)s, %(status)s, %(severity)s, %(window_start)s,
-    %(first_window)s, %(confirmed_window)s, %(resolved_window)s, %(resolve_reason)s, %(observed)s,
-    %(z)s, %(peak_z)s, %(baseline_windows)s, %(baseline_errors)s, %(baseline_squares)s,
-    %(settings_version)s, %(opened_at)s, %(confirmed_at)s, %(resolved_at)s, %(detected_late)s,
-    %(status)s, %(severity)s, %(incarnation)s, %(partition)s, %(offset)s)
+    %(first_window)s, %(confirmed_window)s, %(resolved_window)s, %(resolve_reason)s,
+    %(observed)s, %(z)s, %(guarded_z)s, %(peak_z)s, %(baseline_windows)s, %(baseline_errors)s,
+    %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s, %(guarded_squares)s,
+    %(guarded_records)s, %(settings_version)s, %(opened_at)s, %(confirmed_at)s,
+    %(resolved_at)s, %(detected_late)s, %(calm_windows)s, %(absorbed)s, %(status)s,
+    %(severity)s, %(incarnation)s, %(offset)s, %(clock_start)s)
 ON CONFLICT (id) DO UPDATE SET
     title = excluded.title,
     -- People and the machine never overwrite each other: only a change of its mind counts.
     status = CASE WHEN excluded.machine_status <> kept.machine_status
                   THEN excluded.status ELSE kept.status END,
-    severity = CASE WHEN excluded.machine_severity <> kept.machine_severity
-                     AND kept.severity = kept.machine_severity
+    severity = CASE WHEN kept.severity = kept.machine_severity
                     THEN excluded.severity ELSE kept.severity END,
     first_window = excluded.first_window,
     confirmed_window = excluded.confirmed_window,
@@ -83,14 +108,32 @@ ON CONFLICT (id) DO UPDATE SET
     resolve_reason = excluded.resolve_reason,
     observed = excluded.observed,
     z = excluded.z,
+    guarded_z = excluded.guarded_z,
     peak_z = excluded.peak_z,
+    baseline_windows = excluded.baseline_windows,
+    baseline_errors = excluded.baseline_errors,
+    baseline_squares = excluded.baseline_squares,
+    guarded_windows = excluded.guarded_windows,
+    guarded_errors = excluded.guarded_errors,
+    guarded_squares = excluded.guarded_squares,
+    guarded_records = excluded.guarded_records,
+    settings_version = excluded.settings_version,
     confirmed_at = excluded.confirmed_at,
     resolved_at = excluded.resolved_at,
     detected_late = excluded.detected_late,
+    calm_windows = excluded.calm_windows,
+    absorbed = excluded.absorbed,
     machine_status = excluded.machine_status,
     machine_severity = excluded.machine_severity,
-    updated_at = clock_timestamp(),
     incarnation = excluded.incarnation,
-    partition = excluded.partition,
-    "offset" = excluded."offset"
-WHERE (excluded.incarnation, excluded."offset") >= (kept.incarnation, kept."offset");
+    "offset" = excluded."offset",
+    clock_start = excluded.clock_start,
+    updated_at = clock_timestamp()
+WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
+   >= (kept.incarnation, kept."offset", kept.clock_start);
+
+-- name: insert_incident_event
+INSERT INTO incident_events (incident_id, moment, at, window_start, severity, count, z)
+VALUES (
+    %(incident_id)s, %(moment)s, %(at)s, %(window_start)s, %(severity)s, %(count)s, %(z)s)
+ON CONFLICT DO NOTHING;

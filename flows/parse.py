@@ -1,0 +1,47 @@
+"""Bytes to records: one RawBatch gives one RecordBatch, with what had to be put aside."""
+
+from flows.source import RawBatch
+from tocsin.batches import DeadLetter, RecordBatch
+from tocsin.records import (
+    AHEAD_MS_MAX,
+    LogRecord,
+    Refused,
+    event_us_of,
+    level_of,
+    metadata_of,
+    parse_record,
+)
+
+
+def parse_batch(raw: RawBatch) -> RecordBatch:
+    """Decode every message; one that breaks the contract harms only itself."""
+    batch = RecordBatch.empty(raw.incarnation, raw.partition, raw.next_offset)
+    for value, arrival_ms, offset, key in zip(
+        raw.value, raw.arrival_ms, raw.offset, raw.key, strict=True
+    ):
+        try:
+            record = parse_record(value or b"")
+            level = level_of(record.level)
+            event_us = event_us_of(record.timestamp)
+            if event_us > (arrival_ms + AHEAD_MS_MAX) * 1000:
+                raise Refused("timestamp: more than 5 minutes ahead of its arrival")  # noqa: TRY301
+        except Refused as refused:
+            batch.dead_letters.append(
+                DeadLetter(raw.partition, offset, arrival_ms, str(refused), key, value or b"")
+            )
+        else:
+            _append(batch, record, level, event_us, arrival_ms, offset)
+    return batch
+
+
+def _append(
+    batch: RecordBatch, record: LogRecord, level: str, event_us: int, arrival_ms: int, offset: int
+) -> None:
+    batch.event_us.append(event_us)
+    batch.service_id.append(record.service_id)
+    batch.level.append(level)
+    batch.message.append(record.message)
+    batch.metadata.append(metadata_of(record))
+    batch.id.append(record.id)
+    batch.arrival_ms.append(arrival_ms)
+    batch.offset.append(offset)

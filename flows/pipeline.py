@@ -1,0 +1,58 @@
+"""The dataflow on one screen: from raw batches to stored logs, windows and incidents."""
+
+from dataclasses import dataclass
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from flows.cut import cut_runs
+from flows.detect import Changes, detector_builder
+from flows.parse import parse_batch
+from flows.sinks import DetectionSink, Progress
+from flows.source import RawBatch, part_name
+from tocsin.batches import RecordBatch
+from tocsin.detection import SettingsTimeline
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where the dataflow ends.
+
+    logs: records and dead letters, keyed by partition. detection: windows and incidents with the
+    progress of the partitions, under one key.
+    """
+
+    logs: Sink[tuple[str, RecordBatch]]
+    detection: Sink[tuple[str, Changes | Progress]]
+
+
+def build_flow(source: Source[RawBatch], sinks: Sinks, timeline: SettingsTimeline) -> Dataflow:
+    """Return the dataflow. Its step ids key the recovery state: renaming one loses it."""
+    flow = Dataflow("tocsin")
+    idle_ms = timeline.versions[0].idle_ms
+
+    raw = op.input("read", flow, source)
+    records = op.map("parse", raw, parse_batch)
+    op.output("store_logs", op.map("by_partition", records, _by_partition), sinks.logs)
+
+    runs = op.flat_map("cut", records, lambda batch: cut_runs(batch, idle_ms))
+    changes = op.stateful_batch("detect", runs, detector_builder(timeline))
+    progress = op.map("progress", records, _progress)
+    ledger = op.merge("ledger", op.map("rekey", changes, _rekey), progress)
+    op.output("store_detection", ledger, sinks.detection)
+    return flow
+
+
+def _by_partition(batch: RecordBatch) -> tuple[str, RecordBatch]:
+    return part_name(batch.partition), batch
+
+
+def _progress(batch: RecordBatch) -> tuple[str, Changes | Progress]:
+    progress = Progress(batch.incarnation, batch.partition, batch.next_offset)
+    return DetectionSink.KEY, progress
+
+
+def _rekey(keyed: tuple[str, Changes]) -> tuple[str, Changes | Progress]:
+    return DetectionSink.KEY, keyed[1]

@@ -1,0 +1,186 @@
+"""Bytewax sinks: the only places of the flow that write.
+
+Both hand their work to a Committer and obey its rule: `snapshot` returns only when everything
+written before is committed.
+"""
+
+import threading
+import time
+from collections.abc import Iterable
+
+import psycopg
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from msgspec import Struct
+
+from flows import detection_rows
+from flows.committer import Committer
+from flows.detect import Changes
+from flows.rows import IncidentEvent, IncidentRow, WindowRow
+from flows.source import part_name
+from sql import writer
+from sql.connect import connect
+from sql.log_writer import LogWriter
+from tocsin.batches import RecordBatch
+from tocsin.dead_letters import DeadLetterTopic
+from tocsin.settings import Settings
+
+LOG_ROOM_RECORDS = 100_000
+"""Records that may wait for the database before the flow stops reading."""
+_DETECTION_ROOM_ROWS = 100_000
+_LEDGER_FLUSH_S = 1.0
+
+
+class LogSink(FixedPartitionedSink[RecordBatch, None]):
+    """Stores records and dead letters exactly once: rows and position in one transaction."""
+
+    def __init__(
+        self, settings: Settings, *, partitions: Iterable[int], stopping: threading.Event
+    ) -> None:
+        self._partitions = list(partitions)
+        logs = LogWriter(settings.topic, DeadLetterTopic(settings))
+        self._committer: Committer[RecordBatch] = Committer(
+            "logs",
+            connect=lambda: connect(settings.database_url, name="flow-logs"),
+            commit=logs.commit,
+            size=lambda batch: len(batch) + len(batch.dead_letters),
+            room=LOG_ROOM_RECORDS,
+            stopping=stopping,
+        )
+
+    def list_parts(self) -> list[str]:
+        """One part a partition of the topic."""
+        return [part_name(partition) for partition in self._partitions]
+
+    def part_fn(self, item_key: str) -> int:
+        """A batch goes to the part of its own partition."""
+        return self._partitions.index(int(item_key))
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPart":
+        """The database knows the position: recovery has nothing to add."""
+        return _LogPart(self._committer)
+
+
+class _LogPart(StatefulSinkPartition[RecordBatch, None]):
+    def __init__(self, committer: Committer[RecordBatch]) -> None:
+        self._committer = committer
+
+    def write_batch(self, values: list[RecordBatch]) -> None:
+        for batch in values:
+            self._committer.submit(batch)
+
+    def snapshot(self) -> None:
+        self._committer.drain()
+
+    def close(self) -> None:
+        self._committer.close()
+
+
+class Progress(Struct, frozen=True):
+    """How far a partition has been handed to the detectors."""
+
+    incarnation: int
+    partition: int
+    next_offset: int
+
+
+class _Ledger(Struct):
+    """What is to be written of the detection: the newest row of each window and incident."""
+
+    windows: dict[tuple[str, int], tuple[int, WindowRow]]
+    incidents: dict[str, tuple[int, IncidentRow]]
+    events: list[IncidentEvent]
+    positions: dict[int, Progress]
+
+    @classmethod
+    def empty(cls) -> "_Ledger":
+        return cls({}, {}, [], {})
+
+    def __len__(self) -> int:
+        return len(self.windows) + len(self.incidents) + len(self.events)
+
+    def add(self, changes: Changes) -> None:
+        for window in changes.outcome.windows:
+            self.windows[window.service_id, window.window_start_ms] = (changes.incarnation, window)
+        for incident in changes.outcome.incidents:
+            self.incidents[incident.incident_id] = (changes.incarnation, incident)
+        self.events.extend(changes.outcome.events)
+
+
+class DetectionSink(FixedPartitionedSink[Changes | Progress, None]):
+    """Writes windows, incidents and their timeline; a row never goes back in time.
+
+    Incidents are written at once. Windows of the present minute change with every batch, so only
+    the newest row of each is written, once a second. How far each partition has been counted is
+    written at each snapshot, when everything before it has passed.
+    """
+
+    KEY = "detection"
+
+    def __init__(self, settings: Settings, *, stopping: threading.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+
+    def list_parts(self) -> list[str]:
+        """A single part: there are few rows, and their order matters."""
+        return [self.KEY]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_DetectionPart":
+        """The rows' own offsets decide what is news: recovery has nothing to add."""
+        url = self._settings.database_url
+        return _DetectionPart(
+            Committer(
+                "detection",
+                connect=lambda: connect(url, name="flow-detection"),
+                commit=_commit_ledgers,
+                size=len,
+                room=_DETECTION_ROOM_ROWS,
+                stopping=self._stopping,
+            )
+        )
+
+
+class _DetectionPart(StatefulSinkPartition[Changes | Progress, None]):
+    def __init__(self, committer: Committer[_Ledger]) -> None:
+        self._committer = committer
+        self._ledger = _Ledger.empty()
+        self._positions: dict[int, Progress] = {}
+        self._flushed_at = time.monotonic()
+
+    def write_batch(self, values: list[Changes | Progress]) -> None:
+        for value in values:
+            if isinstance(value, Progress):
+                self._positions[value.partition] = value
+            else:
+                self._ledger.add(value)
+        urgent = self._ledger.incidents
+        if urgent or time.monotonic() - self._flushed_at > _LEDGER_FLUSH_S:
+            self._flush()
+
+    def snapshot(self) -> None:
+        self._ledger.positions, self._positions = self._positions, {}
+        self._flush()
+        self._committer.drain()
+
+    def close(self) -> None:
+        self._committer.close()
+
+    def _flush(self) -> None:
+        self._committer.submit(self._ledger)
+        self._ledger = _Ledger.empty()
+        self._flushed_at = time.monotonic()
+
+
+def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
+    for ledger in ledgers:
+        with conn.transaction():
+            writer.upsert_windows(conn, detection_rows.windows(ledger.windows.values()))
+            writer.upsert_incidents(conn, detection_rows.incidents(ledger.incidents.values()))
+            writer.insert_incident_events(conn, detection_rows.events(ledger.events))
+            for progress in ledger.positions.values():
+                writer.set_position(
+                    conn,
+                    "detection",
+                    progress.incarnation,
+                    progress.partition,
+                    next_offset=progress.next_offset,
+                )

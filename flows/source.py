@@ -1,0 +1,205 @@
+"""Bytewax source: one poll of a partition of the topic gives one RawBatch with its offsets."""
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+
+import structlog
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from msgspec import Struct
+
+from tocsin.errors import BrokerError, RecoveryAhead
+from tocsin.settings import Settings
+from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
+
+log = structlog.get_logger()
+
+POLL_RECORDS = 10_000
+EPOCH_RECORDS = 500_000
+"""What a partition may hand out between two snapshots: within an epoch nothing else stops it."""
+_IDLE = timedelta(milliseconds=5)
+
+
+class RawBatch(Struct):
+    """The messages of one poll of one partition: one list a field.
+
+    arrival_ms: the broker's append time, milliseconds since the epoch.
+    next_offset: where the partition is read on.
+    """
+
+    incarnation: int
+    partition: int
+    next_offset: int
+    key: list[bytes | None]
+    value: list[bytes | None]
+    arrival_ms: list[int]
+    offset: list[int]
+
+
+class Position(Struct, frozen=True):
+    """What recovery keeps of a partition: where it is read on, in that incarnation."""
+
+    incarnation: int
+    next_offset: int
+
+
+class TopicSource(FixedPartitionedSource[RawBatch, Position]):
+    """Every partition of the topic, each read by a consumer of its own.
+
+    stored_offset: how far a partition is stored in the database, for a check on recovery.
+    stopping: when set, every partition ends, and with them the dataflow.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        incarnation: int,
+        partitions: Iterable[int],
+        stored_offset: Callable[[int], int | None],
+        stopping: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._incarnation = incarnation
+        self._partitions = list(partitions)
+        self._stored_offset = stored_offset
+        self._stopping = stopping
+
+    def list_parts(self) -> list[str]:
+        """Name the partitions so that their names sort as their numbers do."""
+        return [part_name(partition) for partition in self._partitions]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: Position | None
+    ) -> "PartitionReader":
+        """Read on where recovery stands, or from the beginning of a new incarnation."""
+        partition = int(for_part)
+        resumed = resume_state is not None and resume_state.incarnation == self._incarnation
+        start = resume_state.next_offset if resume_state is not None and resumed else None
+        stored = self._stored_offset(partition)
+        if start is not None and (stored or 0) < start:
+            raise RecoveryAhead(
+                f"recovery stands at offset {start} of partition {partition}, the database at "
+                f"{stored or 0}: it was restored from a backup. Remove the folder "
+                f"{self._settings.recovery_dir} to count the topic again from its beginning"
+            )
+        return PartitionReader(self._settings, self._incarnation, partition, start, self._stopping)
+
+
+class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
+    """One partition of the topic, read in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        incarnation: int,
+        partition: int,
+        start: int | None,
+        stopping: threading.Event,
+    ) -> None:
+        self._incarnation = incarnation
+        self._partition = partition
+        self._stopping = stopping
+        self._consumer = Consumer(_consumer_config(settings))
+        self._next_offset = self._first_offset(settings, start)
+        self._taken = 0
+        self._empty = False
+        self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
+
+    def next_batch(self) -> list[RawBatch]:
+        """Return what has arrived, without waiting; end when the flow is stopping."""
+        if self._stopping.is_set():
+            raise StopIteration
+        if self._taken >= EPOCH_RECORDS:
+            self._empty = True
+            return []
+        messages = [m for m in self._consumer.consume(POLL_RECORDS, timeout=0) if _usable(m)]
+        self._empty = not messages
+        if not messages:
+            return []
+        self._taken += len(messages)
+        batch = self._batch(messages)
+        self._next_offset = batch.next_offset
+        return [batch]
+
+    def next_awake(self) -> datetime | None:
+        """Rest for a moment after an empty poll."""
+        return datetime.now(timezone.utc) + _IDLE if self._empty else None
+
+    def snapshot(self) -> Position:
+        """Return where the partition is read on; a new epoch begins."""
+        self._taken = 0
+        return Position(self._incarnation, self._next_offset)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _batch(self, messages: list[Message]) -> RawBatch:
+        offsets = [m.offset() for m in messages]
+        return RawBatch(
+            incarnation=self._incarnation,
+            partition=self._partition,
+            next_offset=offsets[-1] + 1,
+            key=[m.key() for m in messages],
+            value=[m.value() for m in messages],
+            arrival_ms=[m.timestamp()[1] for m in messages],
+            offset=offsets,
+        )
+
+    def _first_offset(self, settings: Settings, start: int | None) -> int:
+        """Return where to begin; say loudly if retention has removed what was to come next."""
+        place = TopicPartition(settings.topic, self._partition, OFFSET_BEGINNING)
+        try:
+            low, _ = self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerError(unreachable(settings, error)) from None
+        if start is not None and start < low:
+            log.error(
+                "retention removed records before they were read",
+                partition=self._partition,
+                lost=low - start,
+                expected_offset=start,
+                first_offset=low,
+            )
+        return low if start is None else max(low, start)
+
+
+def part_name(partition: int) -> str:
+    """Return a partition's name in the dataflow."""
+    return f"{partition:06d}"
+
+
+def _consumer_config(settings: Settings) -> dict[str, object]:
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "client.id": "tocsin-flow",
+        "group.id": "tocsin-flow",  # asked for by the client; no group is ever joined
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "fetch.queue.backoff.ms": 5,
+        "fetch.message.max.bytes": 4 * 1024 * 1024,
+        "queued.max.messages.kbytes": 32 * 1024,
+        "error_cb": _say_error,
+    }
+
+
+def _say_error(error: KafkaError) -> None:
+    log.warning("kafka", problem=error.str())
+
+
+def _usable(message: Message) -> bool:
+    error = message.error()
+    if error is not None:
+        log.warning("kafka", problem=error.str(), partition=message.partition())
+    return error is None
