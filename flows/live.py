@@ -29,12 +29,12 @@ def run(settings: Settings) -> None:
     Raises TocsinError: a server that does not answer at the start, a topic or schema that is
     missing, a second flow on the same topic, a recovery store that the database does not match.
     """
+    stopping = _stop_on_signal()
     topic_id, partitions = describe_topic(settings, settings.topic)
     with connect(settings.database_url, name="flow") as conn:
         require_current(conn)
         incarnation = incarnation_of(conn, topic_id, settings.topic)
         stored = {part: read_position(conn, "logs", incarnation, part) for part in partitions}
-    stopping = _stop_on_signal()
     source = TopicSource(
         settings,
         incarnation=incarnation,

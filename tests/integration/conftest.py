@@ -1,0 +1,126 @@
+"""The line that the tests drive: a topic, a database, and a flow to start, stop and kill."""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Message, Producer
+
+from stack.broker import LightBroker
+from stack.processes import Process
+from stack.waiting import wait_until
+from tocsin.settings import Settings, load_settings
+from tocsin.topics import PARTITIONER, create_topics
+
+WAIT_S = 60
+
+
+class Line:
+    """Topic in, database out, and the flow between them as a process of its own."""
+
+    def __init__(self, environ: dict[str, str], folder: Path) -> None:
+        self.environ = environ
+        self.settings: Settings = load_settings(environ)
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._running: list[Process] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap,
+                "acks": "all",
+                "partitioner": PARTITIONER,
+            }
+        )
+        create_topics(self.settings)
+
+    def start_flow(self) -> Process:
+        """Start `tocsin flow` and return its process once it listens to signals and reads."""
+        process = Process(
+            "flow",
+            [sys.executable, "-m", "tocsin", "flow"],
+            log=self._folder / f"flow-{next(self._numbers)}.log",
+            env={**os.environ, **self.environ},
+        )
+        self._running.append(process)
+        self.wait_for(lambda: b"flow starts" in process.log.read_bytes(), "the flow", process)
+        return process
+
+    def send(self, *records: Mapping[str, Any], partition: int = -1) -> None:
+        """Produce records as JSON, keyed by service; return when Kafka has them all."""
+        for record in records:
+            key = str(record["service_id"])
+            self.send_raw(json.dumps(record).encode(), key=key.encode(), partition=partition)
+        self.flush()
+
+    def send_raw(self, value: bytes | None, *, key: bytes = b"", partition: int = -1) -> None:
+        """Produce bytes as they are; `flush` waits for them."""
+        arguments: dict[str, Any] = {} if partition < 0 else {"partition": partition}
+        self._producer.produce(self.settings.topic, value, key, on_delivery=_delivered, **arguments)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait for Kafka's acknowledgement of everything sent."""
+        assert self._producer.flush(WAIT_S) == 0
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with psycopg.connect(self.settings.database_url) as conn:
+            return conn.execute(statement.encode()).fetchall()
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
+
+    def wait_for(self, condition: Callable[[], object], what: str, flow: Process) -> None:
+        """Wait until the condition holds; fail when the flow ends before."""
+
+        def holds() -> object:
+            flow.require_running()
+            return condition()
+
+        wait_until(holds, what, deadline_s=WAIT_S)
+
+    def wait_for_logs(self, expected: int, flow: Process) -> None:
+        """Wait until so many logs are stored."""
+        self.wait_for(lambda: self.count("logs") >= expected, f"{expected} logs", flow)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self._running:
+            if process.exit_code() is None:
+                process.popen.send_signal(signal.SIGKILL)
+                process.popen.wait()
+
+
+def _delivered(error: object, _message: Message) -> None:
+    assert error is None, error
+
+
+@pytest.fixture
+def line(
+    broker: LightBroker,
+    database_url: str,
+    unique_name: Callable[[str], str],
+    tmp_path: Path,
+) -> Iterator[Line]:
+    """A line of this test's own."""
+    line = Line(
+        {
+            "DATABASE_URL": database_url,
+            "KAFKA_BOOTSTRAP": broker.bootstrap,
+            "TOCSIN_TOPIC": unique_name("logs"),
+            "TOCSIN_INCIDENTS_TOPIC": unique_name("incidents"),
+            "TOCSIN_RECOVERY_DIR": str(tmp_path / "recovery"),
+            "TOCSIN_EPOCH_S": "0.5",
+        },
+        tmp_path,
+    )
+    yield line
+    line.close()

@@ -1,0 +1,122 @@
+"""The flow on a real broker and a real TimescaleDB: stored once, counted, judged."""
+
+import json
+import signal
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from tests.integration.conftest import Line
+
+MINUTE = timedelta(minutes=1)
+
+
+def log_at(
+    when: datetime, level: str = "INFO", service: str = "checkout", **more: Any
+) -> dict[str, Any]:
+    return {
+        "timestamp": when.isoformat(),
+        "service_id": service,
+        "level": level,
+        "message": f"{level} of {service}",
+        **more,
+    }
+
+
+def history(
+    now: datetime, *, minutes: int, errors: int = 1, service: str = "checkout"
+) -> list[dict[str, Any]]:
+    """One INFO and some ERROR records in each of the minutes before now's."""
+    start = now.replace(second=0, microsecond=0) - minutes * MINUTE
+    return [
+        log_at(start + i * MINUTE + timedelta(seconds=second), level, service)
+        for i in range(minutes)
+        for second, level in enumerate(["INFO", *["ERROR"] * (errors + i % 2)])
+    ]
+
+
+def test_record_is_stored_with_all_its_columns(line: Line) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(log_at(now, "WARNING", metadata={"a": 1}, id="r-1"), log_at(now, message=""))
+    line.wait_for_logs(2, flow)
+    rows = line.query(
+        "SELECT timestamp, service_id, level::text, message, metadata, id FROM logs"
+        ' ORDER BY "offset"'
+    )
+    assert rows == [
+        (now, "checkout", "WARN", "WARNING of checkout", {"a": 1}, "r-1"),
+        (now, "checkout", "INFO", "", None, None),
+    ]
+    assert line.query(
+        'SELECT incarnation, count(DISTINCT "offset"), min("offset") FROM logs GROUP BY 1'
+    ) == [(1, 2, 0)]
+
+
+def test_burst_opens_one_incident_with_its_evidence(line: Line) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*history(now, minutes=35))
+    line.send(*[log_at(now, "ERROR") for _ in range(40)])
+    line.wait_for(lambda: line.count("incidents"), "an incident", flow)
+    line.wait_for_logs(35 + 35 + 17 + 40, flow)
+    line.wait_for(
+        lambda: line.query("SELECT 1 FROM incidents WHERE observed = 40"), "all counted", flow
+    )
+    [(title, service, status, severity, n, errors)] = line.query(
+        "SELECT title, service_id, status::text, severity::text, baseline_windows, baseline_errors"
+        " FROM incidents"
+    )
+    assert title.startswith("Anomaly Detected")
+    assert (service, status, severity, n) == ("checkout", "OPEN", "CRITICAL", 30)
+    assert 30 <= errors <= 60
+
+
+def test_killed_flow_stores_every_record_once(line: Line) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    for round_ in range(4):
+        line.send(*[log_at(now, service=f"s-{i % 7}", id=f"{round_}-{i}") for i in range(2000)])
+        line.wait_for_logs(2000 * round_ + 500, flow)
+        flow.popen.send_signal(signal.SIGKILL)
+        flow.popen.wait()
+        flow = line.start_flow()
+    line.wait_for_logs(8000, flow)
+    assert line.query("SELECT count(*), count(DISTINCT id) FROM logs") == [(8000, 8000)]
+    line.wait_for(
+        lambda: line.query("SELECT sum(total) = 8000 FROM error_windows") == [(True,)],
+        "every record counted",
+        flow,
+    )
+    assert flow.stop() == 0
+    assert line.query("SELECT sum(total) FROM error_windows") == [(8000,)]
+
+
+def test_stopped_flow_has_stored_what_it_read_and_exits_cleanly(line: Line) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*[log_at(now, service=f"s-{i % 7}") for i in range(3000)])
+    line.wait_for_logs(1, flow)
+    assert flow.stop(grace_s=10) == 0
+    stored = line.count("logs")
+    [(position,)] = line.query("SELECT sum(next_offset) FROM positions WHERE stage = 'logs'")
+    assert position == stored
+    flow = line.start_flow()
+    line.wait_for_logs(3000, flow)
+    assert flow.stop(grace_s=10) == 0
+    assert line.count("logs") == 3000
+
+
+def test_poison_is_put_aside_with_its_reason_and_stops_nothing(line: Line) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    good = json.dumps(log_at(now)).encode()
+    ahead = json.dumps(log_at(now + timedelta(hours=1))).encode()
+    poison = [b"", b"\xff", b"{}", b"[]", good[:-1], good.replace(b"INFO", b"LOUD"), ahead]
+    for value in [good, *poison, None, good]:
+        line.send_raw(value, key=b"checkout")
+    line.flush()
+    line.wait_for_logs(2, flow)
+    letters = line.query('SELECT raw, reason, key FROM dead_letters ORDER BY "offset"')
+    assert [bytes(raw) for raw, _, _ in letters] == [*poison, b""]
+    assert all(reason for _, reason, _ in letters)
+    assert {bytes(key) for _, _, key in letters} == {b"checkout"}
