@@ -2,64 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from flows.incidents import Incidents
+from flows.rebuild import incidents_from_row, windows_from_rows
+from flows.report import incident_row, window_row
 from flows.rows import IncidentRow, Outcome, Run, WindowRow
-from flows.snapshot import DetectorSnapshot
-from tocsin.detection import SettingsTimeline
+from flows.snapshot import (
+    DetectorSnapshot,
+    Pending,
+    freeze_incidents,
+    freeze_windows,
+    thaw_incidents,
+    thaw_windows,
+)
+from flows.windows import Windows
+from tocsin.detection import WINDOW_MS, SettingsTimeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Detector:
     """Windows, verdicts and incidents of one service.
 
-    `flows/baseline.py`, `verdict.py` and `incidents.py` say what they mean. The outcome depends on
-    the runs and their arrivals alone, however the stream was cut into batches; only `*_at_ms` and
-    the events' steps may differ by where a run was cut.
+    The outcome depends on the runs and their arrivals alone, however the stream was cut into
+    batches. Only time stamps and the position of rows, and the steps of the events, may differ by
+    where a run was cut.
 
     Runs at or below `offset` have been applied already: the caller leaves them out.
+
+    offset: of the last record applied; None before the first one.
     """
 
-    def __init__(self, service_id: str, timeline: SettingsTimeline) -> None:
-        raise NotImplementedError
+    __slots__ = (
+        "_incident_rows",
+        "_incidents",
+        "_timeline",
+        "_window_rows",
+        "_windows",
+        "offset",
+        "service_id",
+    )
 
-    @property
-    def offset(self) -> int | None:
-        """Offset of the last record applied; None before the first one."""
-        raise NotImplementedError
+    def __init__(self, service_id: str, timeline: SettingsTimeline) -> None:
+        self.service_id = service_id
+        self.offset: int | None = None
+        self._timeline = timeline
+        self._windows: Windows | None = None
+        self._incidents = Incidents(service_id)
+        self._window_rows: dict[int, WindowRow] = {}
+        self._incident_rows: list[IncidentRow] = []
 
     @property
     def idle_from_ms(self) -> int | None:
-        """`advance` does nothing for arrivals up to this; None: for no arrival at all."""
-        raise NotImplementedError
+        """The greatest arrival for which `advance` does nothing; None: it does nothing for any."""
+        if self._windows is None:
+            return None
+        return self._windows.arrival_ms + self._timeline.versions[0].idle_ms
 
     def adopt(self, timeline: SettingsTimeline) -> None:
         """Take up settings with versions that start after the clock's window."""
-        raise NotImplementedError
+        timeline.check_clock(self._timeline)
+        self._timeline = timeline
+        if self._windows is not None:
+            self._windows.adopt(timeline)
 
     def apply(self, run: Run) -> None:
         """Count a run, move the clock if it is ahead, judge once."""
-        raise NotImplementedError
+        windows = self._reach(run)
+        if run.window == windows.clock:
+            windows.present.total += run.total
+            if run.errors:
+                windows.present.errors += run.errors
+                self._incidents.judge(windows.present, windows)
+        elif run.window == windows.clock - 1:
+            windows.previous.total += run.total
+            windows.history.changed.add(run.window)
+            if run.errors:
+                windows.previous.errors += run.errors
+                self._incidents.judge(windows.previous, windows)
+                self._incidents.judge(windows.present, windows)
+        else:
+            self._amend(run, windows)
+        windows.history.changed.add(windows.clock)
+        windows.newest = max(windows.newest, run.window)
+        windows.arrival_ms = run.last_arrival_ms
+        self.offset = run.offset
 
     def advance(self, arrival_ms: int) -> None:
         """Move the clock of a service that has been silent for `idle_ms` before an arrival."""
-        raise NotImplementedError
+        windows, settings = self._windows, self._timeline.versions[0]
+        if windows is None or arrival_ms - windows.arrival_ms <= settings.idle_ms:
+            return
+        self.advance_to((arrival_ms - settings.idle_margin_ms) // WINDOW_MS, arrival_ms)
 
     def advance_to(self, window: int, arrival_ms: int) -> None:
         """Move the clock to a window if it is behind: the end of a replay."""
-        raise NotImplementedError
+        if self._windows is not None:
+            self._windows.now_ms = arrival_ms
+            self._move(self._windows, window)
 
     def drain(self) -> Outcome:
         """Return what changed since the last drain, each window and incident once."""
-        raise NotImplementedError
+        self._build_rows()
+        outcome = Outcome(
+            list(self._window_rows.values()), self._incident_rows, self._incidents.events
+        )
+        self._window_rows, self._incident_rows, self._incidents.events = {}, [], []
+        return outcome
 
     def snapshot(self) -> DetectorSnapshot:
         """Return the whole state, immutable and picklable, with what has not been drained."""
-        raise NotImplementedError
+        return DetectorSnapshot(
+            service_id=self.service_id,
+            offset=self.offset,
+            windows=None if self._windows is None else freeze_windows(self._windows),
+            incidents=freeze_incidents(self._incidents),
+            pending=Pending(tuple(self._window_rows.values()), tuple(self._incident_rows)),
+        )
 
     @classmethod
     def restore(cls, snapshot: DetectorSnapshot, timeline: SettingsTimeline) -> Detector:
         """Return the detector of which a snapshot was taken."""
-        raise NotImplementedError
+        detector = cls(snapshot.service_id, timeline)
+        detector.offset = snapshot.offset
+        if snapshot.windows is not None:
+            detector._windows = thaw_windows(snapshot.windows, timeline)
+        detector._incidents = thaw_incidents(snapshot.incidents, snapshot.service_id)
+        detector._window_rows = {
+            row.window_start_ms // WINDOW_MS: row for row in snapshot.pending.windows
+        }
+        detector._incident_rows = list(snapshot.pending.incidents)
+        return detector
 
     @classmethod
     def rebuild(
@@ -75,4 +150,89 @@ class Detector:
             of the `timeline.history_windows` windows up to that clock; further ones do no harm.
         last_incident: the service's open incident, else the one that was resolved last.
         """
-        raise NotImplementedError
+        detector = cls(service_id, timeline)
+        detector.offset, detector._windows = windows_from_rows(windows, timeline)
+        detector._incidents = incidents_from_row(last_incident, service_id)
+        return detector
+
+    def _reach(self, run: Run) -> Windows:
+        """Move the clock to where a run finds it: past a silence before it, then to its window."""
+        windows = self._windows
+        if windows is not None:
+            windows.now_ms, windows.offset = run.last_arrival_ms, run.offset
+            settings = self._timeline.versions[0]
+            if run.first_arrival_ms - windows.arrival_ms > settings.idle_ms:
+                self._move(windows, (run.first_arrival_ms - settings.idle_margin_ms) // WINDOW_MS)
+            if run.window > windows.clock and not windows.retired:
+                self._move(windows, run.window)
+            if not windows.retired:
+                return windows
+        self._windows = begun = Windows.begin(run.window, self._timeline)
+        begun.now_ms, begun.offset = run.last_arrival_ms, run.offset
+        return begun
+
+    def _amend(self, run: Run, windows: Windows) -> None:
+        """Count a late run; judge the errors of its window again, on time and late together."""
+        if not windows.is_kept(run.window):
+            windows.too_late += run.total
+            return
+        windows.history.add_late(run.window, run.errors, run.total)
+        if run.errors and run.window >= windows.first:
+            window = windows.find(run.window)
+            late_errors, _ = windows.history.late_of(run.window)
+            self._incidents.judge_late(window, window.errors + late_errors, windows)
+
+    def _move(self, windows: Windows, target: int) -> None:
+        """Open windows up to the target, or up to where the service is forgotten."""
+        last = windows.newest + self._timeline.versions[0].retirement_windows
+        for number in range(windows.clock + 1, min(target, last) + 1):
+            self._open(windows, number)
+        if target > last:
+            self._retire(windows)
+
+    def _open(self, windows: Windows, number: int) -> None:
+        """Open a window: close the one before the last, fix baselines, judge the last again.
+
+        A window that is kept no longer can't change any more: its row is built now.
+        """
+        dropped = number - windows.history.kept
+        if dropped in windows.history.changed:
+            windows.history.changed.discard(dropped)
+            self._window_rows[dropped] = window_row(self.service_id, dropped, windows)
+        windows.clock = number
+        self._close(windows)
+        windows.open_present(self._incidents.frozen_at(number - 2))
+        self._incidents.judge(windows.previous, windows)
+
+    def _close(self, windows: Windows) -> None:
+        closed = windows.close_previous()
+        if closed.number >= windows.first:
+            self._incidents.close(closed, windows)
+            windows.mark_silence(closed)
+
+    def _retire(self, windows: Windows) -> None:
+        """Close the two open windows and forget the service, but for its resolved window.
+
+        Its rows are as of the last record applied: the one that comes now begins anew.
+        """
+        self._close(windows)
+        windows.previous = windows.present
+        self._close(windows)
+        windows.retired = True
+        windows.offset = self.offset or 0
+        self._build_rows()
+        self._windows = None
+
+    def _build_rows(self) -> None:
+        windows = self._windows
+        if windows is None:
+            return
+        for number in sorted(windows.history.changed):
+            self._window_rows[number] = window_row(self.service_id, number, windows)
+        windows.history.changed.clear()
+        incidents = self._incidents
+        changed = [*incidents.ended, *([incidents.open] if incidents.changed else [])]
+        self._incident_rows += [
+            incident_row(self.service_id, incident, windows) for incident in changed if incident
+        ]
+        incidents.ended, incidents.changed = [], False

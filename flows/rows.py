@@ -1,4 +1,4 @@
-"""What the detection core takes in and gives out: runs of records; window rows, incident rows, moments."""
+"""What the detection core takes in and gives out: runs of records, rows, events."""
 
 from msgspec import Struct
 

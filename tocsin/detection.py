@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 WINDOW_MS: Final = 60_000
-"""Length of a tumbling window; window `w` is `[w * WINDOW_MS, (w + 1) * WINDOW_MS)` in event time."""
+"""Length of a tumbling window: `w` is `[w * WINDOW_MS, (w + 1) * WINDOW_MS)` in event time."""
 
 
 class Preset(str, enum.Enum):
@@ -165,8 +165,8 @@ class DetectionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 f"effective_from_ms is {self.effective_from_ms!r}: give the start of a window,"
                 f" a multiple of {WINDOW_MS} ms"
             )
-        if self.preset not in tuple(Preset):
-            raise ValueError(f"preset is {self.preset!r}: give Preset.GUARDED or Preset.PLAIN")
+        if not isinstance(self.preset, Preset):
+            raise TypeError(f"preset is {self.preset!r}: give Preset.GUARDED or Preset.PLAIN")
         self._check_order()
 
     def _check_order(self) -> None:
@@ -192,9 +192,9 @@ class DetectionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def _check_ratio(name: str, ratio: object) -> None:
-    if not isinstance(ratio, Decimal) or not ratio.is_finite():
-        raise ValueError(f"{name} is {ratio!r}: give a decimal, as Decimal('2.5')")
-    if not 0 < ratio <= 1_000 or ratio != round(ratio, 3):
+    if not isinstance(ratio, Decimal):
+        raise TypeError(f"{name} is {ratio!r}: give a decimal, as Decimal('2.5')")
+    if not ratio.is_finite() or not 0 < ratio <= 1_000 or ratio != round(ratio, 3):
         raise ValueError(f"{name} is {ratio}: give it above 0, up to 1000, with up to 3 decimals")
 
 
@@ -213,16 +213,18 @@ class SettingsTimeline(Struct, frozen=True):
         if not self.versions:
             raise ValueError("there are no detection settings: give at least one version")
         for older, newer in zip(self.versions, self.versions[1:], strict=False):
-            if (newer.version, newer.effective_from_ms) <= (older.version, older.effective_from_ms):
+            if newer.version <= older.version:
+                raise ValueError(f"settings version {newer.version} comes after {older.version}")
+            if newer.effective_from_ms <= older.effective_from_ms:
                 raise ValueError(
-                    f"settings version {newer.version} does not follow {older.version}"
+                    f"settings version {newer.version} takes effect before {older.version}:"
+                    " order versions by effective_from_ms"
                 )
-            for name in _CLOCK_FIELDS:
-                if getattr(newer, name) != getattr(older, name):
-                    raise ValueError(
-                        f"settings versions {older.version} and {newer.version} differ in {name}:"
-                        " it belongs to the clock and is the same in all versions"
-                    )
+            _check_clock(older, newer)
+
+    def check_clock(self, older: "SettingsTimeline") -> None:
+        """Refuse to follow a timeline with another clock."""
+        _check_clock(older.versions[0], self.versions[0])
 
     def at(self, window: int) -> DetectionSettings:
         """Return the version that judges a window."""
@@ -237,3 +239,12 @@ class SettingsTimeline(Struct, frozen=True):
         """How many windows, the clock's included, a detector is rebuilt from."""
         oldest = max(settings.baseline_windows for settings in self.versions) + 1
         return self.versions[0].kept_windows + oldest
+
+
+def _check_clock(older: DetectionSettings, newer: DetectionSettings) -> None:
+    for name in _CLOCK_FIELDS:
+        if getattr(newer, name) != getattr(older, name):
+            raise ValueError(
+                f"settings versions {older.version} and {newer.version} differ in {name}:"
+                " it belongs to the clock and is the same in all versions"
+            )

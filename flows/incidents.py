@@ -1,0 +1,249 @@
+"""The life of incidents: opened by an abnormal window, confirmed, resolved by calm; one at a time.
+
+A window is judged again and again while its count grows. What that does to an incident only ever
+grows with it, so the order and the number of judgements don't matter, but for the opening window.
+"""
+
+from msgspec import Struct
+
+from flows.baseline import Baseline, GuardedBaseline
+from flows.rows import IncidentEvent
+from flows.verdict import score
+from flows.windows import Window, Windows
+from tocsin.detection import (
+    WINDOW_MS,
+    Moment,
+    Preset,
+    ResolveReason,
+    Severity,
+    incident_id,
+)
+
+
+class Incident(Struct):
+    """An incident; windows by number.
+
+    opening: gives the id and never changes. low: oldest window that belongs to it.
+    confirming, resolved: None until confirmed, resolved.
+    calm: windows in a row that were not hot.
+    count, plain, guarded, settings_version: evidence, of the opening window.
+    """
+
+    opening: int
+    low: int
+    severity: Severity
+    peak_z: float
+    opened_at_ms: int
+    detected_late: bool
+    count: int
+    plain: Baseline
+    guarded: GuardedBaseline | None
+    settings_version: int
+    confirming: int | None = None
+    confirmed_at_ms: int | None = None
+    calm: int = 0
+    absorbed: bool = False
+    resolved: int | None = None
+    resolved_at_ms: int | None = None
+    reason: ResolveReason | None = None
+
+
+class Incidents:
+    """The incidents of one service, at most one of them open.
+
+    resolved_window: the last window of the newest resolved one.
+    changed: the open one has changed since the last drain. ended, events: since the last drain.
+    """
+
+    __slots__ = ("changed", "ended", "events", "open", "resolved_window", "service_id")
+
+    def __init__(self, service_id: str) -> None:
+        self.service_id = service_id
+        self.open: Incident | None = None
+        self.resolved_window: int | None = None
+        self.changed = False
+        self.ended: list[Incident] = []
+        self.events: list[IncidentEvent] = []
+
+    def judge(self, window: Window, windows: Windows) -> None:
+        """Open or raise an incident if an open window is abnormal by the errors it has so far."""
+        signals, breaches = window.signals, window.breaches
+        if not (signals or breaches) or self._must_wait(window, windows):
+            return
+        z = _peak(
+            score(window.errors, window.plain) if signals else None,
+            score(window.errors, window.guarded) if breaches else None,
+        )
+        critical = (signals and window.errors >= window.limits.signal_critical) or (
+            breaches and window.errors >= window.limits.breach_critical
+        )
+        incident = self._raise(window, window.errors, z, critical, windows, late=False)
+        if incident is None:
+            return
+        if window.number < incident.low:
+            incident.low = window.number
+            self.changed = True
+        plain_rule = window.settings.preset is Preset.PLAIN
+        if signals if plain_rule else windows.fires(window):
+            self._confirm(incident, window, z, windows)
+
+    def judge_late(self, window: Window, observed: int, windows: Windows) -> None:
+        """Open or raise an incident if late errors make a closed window signal.
+
+        observed: errors of the window, on time and late. Nothing else of the window is judged
+        again: late records never touch baselines, breaches, calm, flags or a resolved incident.
+        """
+        if observed <= window.settings.minimum_count or observed < window.limits.signal:
+            return
+        if self.open is not None and window.number < self.open.low:
+            return
+        z = _peak(score(observed, window.plain))
+        critical = observed >= window.limits.signal_critical
+        incident = self._raise(window, observed, z, critical, windows, late=True)
+        if incident is None or window.settings.preset is not Preset.PLAIN:
+            return
+        if incident.confirming is None:
+            self._confirm(incident, window, z, windows)
+
+    def close(self, window: Window, windows: Windows) -> None:
+        """Count a closed window towards the open incident: calm or hot, flagged, absorbed."""
+        incident = self.open
+        if incident is None or window.number < incident.low:
+            return
+        settings = window.settings
+        incident.calm = 0 if self._is_hot(window) else incident.calm + 1
+        self.changed = True
+        frozen_at = self.frozen_at(window.number)
+        if settings.preset is Preset.GUARDED and frozen_at is not None:
+            windows.flag(window.number)
+            if window.number - frozen_at + 1 >= settings.absorb_windows:
+                windows.unflag(frozen_at, window.number)
+                incident.absorbed = True
+        if incident.calm >= settings.calm_windows:
+            windows.unflag(window.number - incident.calm + 1, window.number)
+            self._resolve(incident, window.number, windows)
+
+    def frozen_at(self, window: int) -> int | None:
+        """Return the confirming window, if `window` is at or past it and is not to be learned."""
+        incident = self.open
+        if incident is None or incident.confirming is None or incident.absorbed:
+            return None
+        return incident.confirming if incident.confirming <= window else None
+
+    def _is_hot(self, window: Window) -> bool:
+        """HOT: abnormal, or still well above the frozen baseline of a confirmed incident."""
+        if window.errors <= window.settings.minimum_count:
+            return False
+        if window.signals or window.breaches:
+            return True
+        confirming = self.open.confirming if self.open is not None else None
+        return (
+            confirming is not None
+            and confirming <= window.number
+            and window.errors >= window.limits.hot
+        )
+
+    def _must_wait(self, window: Window, windows: Windows) -> bool:
+        """Tell whether the previous window, still open, may end the incident before this one."""
+        incident, previous = self.open, windows.previous
+        return (
+            incident is not None
+            and window is windows.present
+            and incident.low <= previous.number
+            and incident.calm + 1 >= previous.settings.calm_windows
+            and not self._is_hot(previous)
+        )
+
+    def _raise(
+        self,
+        window: Window,
+        count: int,
+        z: float,
+        critical: bool,
+        windows: Windows,
+        *,
+        late: bool,
+    ) -> Incident | None:
+        """Raise the open incident to a window's score, or open one.
+
+        An incident opens after the resolved window of the one before, so that its id is unique.
+        """
+        incident = self.open
+        severity = Severity.CRITICAL if critical else Severity.HIGH
+        if incident is None:
+            if self.resolved_window is not None and window.number <= self.resolved_window:
+                return None
+            incident = Incident(
+                opening=window.number,
+                low=window.number,
+                severity=severity,
+                peak_z=z,
+                opened_at_ms=windows.now_ms,
+                detected_late=late,
+                count=count,
+                plain=window.plain,
+                guarded=window.guarded,
+                settings_version=window.settings.version,
+            )
+            self.open = incident
+            self.changed = True
+            self._note(Moment.OPENED, incident, window.number, windows, count, z)
+            return incident
+        if z > incident.peak_z:
+            incident.peak_z = z
+            self.changed = True
+        if window.number == incident.opening and count > incident.count:
+            incident.count = count
+            self.changed = True
+        if critical and incident.severity is not Severity.CRITICAL:
+            incident.severity = Severity.CRITICAL
+            self.changed = True
+            self._note(Moment.ESCALATED, incident, window.number, windows, count, z)
+        return incident
+
+    def _confirm(self, incident: Incident, window: Window, z: float, windows: Windows) -> None:
+        if incident.confirming is None:
+            incident.confirming = window.number
+            incident.confirmed_at_ms = windows.now_ms
+            self.changed = True
+            self._note(Moment.CONFIRMED, incident, window.number, windows, window.errors, z)
+        elif window.number < incident.confirming:
+            incident.confirming = window.number
+            self.changed = True
+
+    def _resolve(self, incident: Incident, window: int, windows: Windows) -> None:
+        incident.resolved = window
+        incident.resolved_at_ms = windows.now_ms
+        incident.reason = ResolveReason.ABSORBED if incident.absorbed else ResolveReason.CALM
+        self._note(Moment.RESOLVED, incident, window, windows, None, None)
+        self.ended.append(incident)
+        self.open = None
+        self.resolved_window = window
+        self.changed = False
+
+    def _note(
+        self,
+        moment: Moment,
+        incident: Incident,
+        window: int,
+        windows: Windows,
+        count: int | None,
+        z: float | None,
+    ) -> None:
+        self.events.append(
+            IncidentEvent(
+                incident_id=incident_id(self.service_id, incident.opening * WINDOW_MS),
+                service_id=self.service_id,
+                moment=moment,
+                at_ms=windows.now_ms,
+                window_start_ms=window * WINDOW_MS,
+                severity=incident.severity,
+                count=count,
+                z=z,
+                offset=windows.offset,
+            )
+        )
+
+
+def _peak(*scores: float | None) -> float:
+    return max(score for score in scores if score is not None)

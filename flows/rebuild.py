@@ -1,0 +1,115 @@
+"""A detector's state read back from the rows that it wrote: what a lost recovery store costs."""
+
+from collections.abc import Iterable
+from operator import attrgetter
+
+from flows.baseline import Baseline, GuardedBaseline
+from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN, History
+from flows.incidents import Incident, Incidents
+from flows.rows import IncidentRow, WindowRow
+from flows.windows import Window, Windows
+from tocsin.detection import WINDOW_MS, IncidentStatus, SettingsTimeline, Verdict
+
+
+def windows_from_rows(
+    rows: Iterable[WindowRow], timeline: SettingsTimeline
+) -> tuple[int | None, Windows | None]:
+    """Return the offset up to which the rows are true, and the windows that they describe.
+
+    There are no windows of a service that was forgotten: its clock's row is closed. Rows of a
+    former life of the service have another first window, or are newer than the clock.
+    """
+    every = list(rows)
+    newest = max(every, key=attrgetter("offset", "clock_start_ms"), default=None)
+    if newest is None:
+        return None, None
+    ours = {
+        row.window_start_ms // WINDOW_MS: row
+        for row in every
+        if row.first_start_ms == newest.first_start_ms
+        and row.window_start_ms <= newest.clock_start_ms
+    }
+    present = ours[newest.clock_start_ms // WINDOW_MS]
+    if present.closed:
+        return newest.offset, None
+    return newest.offset, _windows(present, ours, timeline)
+
+
+def incidents_from_row(row: IncidentRow | None, service_id: str) -> Incidents:
+    """Return the incidents of a service of which the newest one is known."""
+    incidents = Incidents(service_id)
+    if row is None:
+        return incidents
+    if row.status is IncidentStatus.OPEN:
+        incidents.open = _incident(row)
+    elif row.resolved_start_ms is not None:
+        incidents.resolved_window = row.resolved_start_ms // WINDOW_MS
+    return incidents
+
+
+def _windows(present: WindowRow, ours: dict[int, WindowRow], timeline: SettingsTimeline) -> Windows:
+    clock, first = present.clock_start_ms // WINDOW_MS, present.first_start_ms // WINDOW_MS
+    history = History(timeline.versions[0].kept_windows, timeline.history_windows)
+    for number in range(clock - history.span, clock - 1):
+        if number in ours and number >= min(first, clock - history.kept + 1):
+            _take_in(ours[number], number, history)
+    history.changed.clear()
+    previous = _window(clock - 1, ours.get(clock - 1), timeline)
+    windows = Windows(first, history, timeline, previous, _window(clock, present, timeline))
+    windows.newest = present.last_start_ms // WINDOW_MS
+    windows.gap = present.gap_windows
+    windows.too_late = present.too_late
+    windows.offset = present.offset
+    windows.arrival_ms = windows.now_ms = present.arrival_ms
+    return windows
+
+
+def _take_in(row: WindowRow, number: int, history: History) -> None:
+    marks = (
+        FLAGGED * row.flagged
+        | UNKNOWN * row.unknown
+        | BREACHED * (row.verdict in {Verdict.BREACH, Verdict.FIRE})
+        | FIRED * (row.verdict is Verdict.FIRE)
+    )
+    history.close(number, row.errors, row.total, _guarded(row), marks)
+    history.add_late(number, row.late_errors, row.late_total)
+
+
+def _window(number: int, row: WindowRow | None, timeline: SettingsTimeline) -> Window:
+    settings = timeline.at(number)
+    if row is None:
+        return Window(number, settings, Baseline(0, 0, 0), GuardedBaseline(0, 0, 0, 0))
+    window = Window(number, settings, _plain(row), _guarded(row))
+    window.errors, window.total = row.errors, row.total
+    return window
+
+
+def _incident(row: IncidentRow) -> Incident:
+    confirming = row.confirmed_start_ms
+    return Incident(
+        opening=row.window_start_ms // WINDOW_MS,
+        low=row.low_start_ms // WINDOW_MS,
+        severity=row.severity,
+        peak_z=row.peak_z,
+        opened_at_ms=row.opened_at_ms,
+        detected_late=row.detected_late,
+        count=row.count,
+        plain=_plain(row),
+        guarded=_guarded(row),
+        settings_version=row.settings_version,
+        confirming=None if confirming is None else confirming // WINDOW_MS,
+        confirmed_at_ms=row.confirmed_at_ms,
+        calm=row.calm_windows,
+        absorbed=row.absorbed,
+    )
+
+
+def _plain(row: WindowRow | IncidentRow) -> Baseline:
+    return Baseline(row.plain_n, row.plain_sum, row.plain_squares)
+
+
+def _guarded(row: WindowRow | IncidentRow) -> GuardedBaseline | None:
+    n, errors, squares = row.guarded_n, row.guarded_sum, row.guarded_squares
+    if n is None or errors is None or squares is None or row.guarded_records is None:
+        return None
+    return GuardedBaseline(n, errors, squares, row.guarded_records)

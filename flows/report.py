@@ -1,0 +1,102 @@
+"""The rows of a service, built from its state."""
+
+from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN
+from flows.incidents import Incident
+from flows.rows import IncidentRow, WindowRow
+from flows.verdict import name_severity, name_verdict, score
+from flows.windows import Windows
+from tocsin.detection import WINDOW_MS, IncidentStatus, incident_id
+
+
+def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
+    """Build the row of an open or kept window as it stands now."""
+    window = windows.find(number)
+    is_open = windows.is_open(number)
+    late_errors = late_total = marks = 0
+    if not is_open:
+        late_errors, late_total = windows.history.late_of(number)
+        marks = windows.history.marks_of(number)
+    breached = window.breaches if is_open else bool(marks & BREACHED)
+    observed = window.errors + late_errors
+    plain, guarded, limits = window.plain, window.guarded, window.limits
+    return WindowRow(
+        service_id=service_id,
+        window_start_ms=number * WINDOW_MS,
+        errors=window.errors,
+        total=window.total,
+        late_errors=late_errors,
+        late_total=late_total,
+        plain_n=plain.n,
+        plain_sum=plain.errors,
+        plain_squares=plain.squares,
+        guarded_n=None if guarded is None else guarded.n,
+        guarded_sum=None if guarded is None else guarded.errors,
+        guarded_squares=None if guarded is None else guarded.squares,
+        guarded_records=None if guarded is None else guarded.records,
+        z=score(observed, plain),
+        guarded_z=score(window.errors, guarded),
+        verdict=name_verdict(
+            observed,
+            limits,
+            breached=breached,
+            fired=windows.fires(window) if is_open else bool(marks & FIRED),
+            unknown=bool(marks & UNKNOWN),
+            warm=plain.n >= window.settings.minimum_baseline_windows,
+        ),
+        severity=name_severity(
+            abnormal=breached or observed >= limits.signal,
+            critical=observed >= limits.signal_critical or window.errors >= limits.breach_critical,
+        ),
+        closed=not is_open,
+        flagged=bool(marks & FLAGGED),
+        unknown=bool(marks & UNKNOWN),
+        settings_version=window.settings.version,
+        offset=windows.offset,
+        arrival_ms=windows.arrival_ms,
+        clock_start_ms=windows.clock * WINDOW_MS,
+        first_start_ms=windows.first * WINDOW_MS,
+        last_start_ms=windows.newest * WINDOW_MS,
+        gap_windows=windows.gap,
+        too_late=windows.too_late,
+    )
+
+
+def incident_row(service_id: str, incident: Incident, windows: Windows) -> IncidentRow:
+    """Build the row of an incident as it stands now."""
+    plain, guarded = incident.plain, incident.guarded
+    ended = incident.resolved is not None
+    return IncidentRow(
+        incident_id=incident_id(service_id, incident.opening * WINDOW_MS),
+        service_id=service_id,
+        window_start_ms=incident.opening * WINDOW_MS,
+        low_start_ms=incident.low * WINDOW_MS,
+        confirmed_start_ms=_start(incident.confirming),
+        resolved_start_ms=_start(incident.resolved),
+        status=IncidentStatus.RESOLVED if ended else IncidentStatus.OPEN,
+        reason=incident.reason,
+        severity=incident.severity,
+        peak_z=incident.peak_z,
+        calm_windows=incident.calm,
+        absorbed=incident.absorbed,
+        detected_late=incident.detected_late,
+        opened_at_ms=incident.opened_at_ms,
+        confirmed_at_ms=incident.confirmed_at_ms,
+        resolved_at_ms=incident.resolved_at_ms,
+        count=incident.count,
+        z=score(incident.count, plain),
+        guarded_z=score(incident.count, guarded),
+        plain_n=plain.n,
+        plain_sum=plain.errors,
+        plain_squares=plain.squares,
+        guarded_n=None if guarded is None else guarded.n,
+        guarded_sum=None if guarded is None else guarded.errors,
+        guarded_squares=None if guarded is None else guarded.squares,
+        guarded_records=None if guarded is None else guarded.records,
+        settings_version=incident.settings_version,
+        offset=windows.offset,
+        clock_start_ms=windows.clock * WINDOW_MS,
+    )
+
+
+def _start(window: int | None) -> int | None:
+    return None if window is None else window * WINDOW_MS

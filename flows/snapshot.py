@@ -1,0 +1,142 @@
+"""A detector's state as an immutable value: what the dataflow's recovery keeps."""
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from flows.baseline import Baseline, GuardedBaseline
+from flows.history import History
+from flows.incidents import Incident, Incidents
+from flows.rows import IncidentEvent, IncidentRow, WindowRow
+from flows.windows import Window, Windows
+from tocsin.detection import SettingsTimeline
+
+SNAPSHOT_FORMAT: Final = 1
+
+
+class OpenWindow(Struct, frozen=True, gc=False):
+    """An open window; its settings are those that the timeline has for it."""
+
+    number: int
+    errors: int
+    total: int
+    plain: Baseline
+    guarded: GuardedBaseline | None
+
+
+class FrozenWindows(Struct, frozen=True, gc=False):
+    """The windows of a service; `counters` and `columns` in the order of the functions below."""
+
+    first: int
+    counters: tuple[int, ...]
+    previous: OpenWindow
+    present: OpenWindow
+    span: int
+    columns: tuple[bytes, ...]
+    changed: tuple[int, ...]
+
+
+class FrozenIncidents(Struct, frozen=True, gc=False):
+    """The incidents of a service, each as the tuple of its fields."""
+
+    open: tuple[object, ...] | None
+    resolved_window: int | None
+    changed: bool
+    ended: tuple[tuple[object, ...], ...]
+    events: tuple[IncidentEvent, ...]
+
+
+class Pending(Struct, frozen=True, gc=False):
+    """Rows that were built, but not drained."""
+
+    windows: tuple[WindowRow, ...]
+    incidents: tuple[IncidentRow, ...]
+
+
+class DetectorSnapshot(Struct, frozen=True, gc=False):
+    """All state of a detector but its settings."""
+
+    service_id: str
+    offset: int | None
+    windows: FrozenWindows | None
+    incidents: FrozenIncidents
+    pending: Pending
+    format: int = SNAPSHOT_FORMAT
+
+
+def freeze_windows(windows: Windows) -> FrozenWindows:
+    """Return the state of a service's windows."""
+    return FrozenWindows(
+        first=windows.first,
+        counters=(
+            windows.newest,
+            windows.gap,
+            windows.too_late,
+            windows.offset,
+            windows.arrival_ms,
+            windows.now_ms,
+        ),
+        previous=_freeze_window(windows.previous),
+        present=_freeze_window(windows.present),
+        span=windows.history.span,
+        columns=windows.history.columns(),
+        changed=tuple(sorted(windows.history.changed)),
+    )
+
+
+def thaw_windows(frozen: FrozenWindows, timeline: SettingsTimeline) -> Windows:
+    """Return the windows whose state this is."""
+    kept = timeline.versions[0].kept_windows
+    history = History.from_columns(kept, frozen.span, frozen.columns)
+    history.changed.update(frozen.changed)
+    windows = Windows(
+        frozen.first,
+        history,
+        timeline,
+        _thaw_window(frozen.previous, timeline),
+        _thaw_window(frozen.present, timeline),
+    )
+    (
+        windows.newest,
+        windows.gap,
+        windows.too_late,
+        windows.offset,
+        windows.arrival_ms,
+        windows.now_ms,
+    ) = frozen.counters
+    windows.adopt(timeline)
+    return windows
+
+
+def freeze_incidents(incidents: Incidents) -> FrozenIncidents:
+    """Return the state of a service's incidents."""
+    return FrozenIncidents(
+        open=None if incidents.open is None else astuple(incidents.open),
+        resolved_window=incidents.resolved_window,
+        changed=incidents.changed,
+        ended=tuple(astuple(incident) for incident in incidents.ended),
+        events=tuple(incidents.events),
+    )
+
+
+def thaw_incidents(frozen: FrozenIncidents, service_id: str) -> Incidents:
+    """Return the incidents whose state this is."""
+    incidents = Incidents(service_id)
+    incidents.open = None if frozen.open is None else Incident(*frozen.open)  # type: ignore[arg-type]
+    incidents.resolved_window = frozen.resolved_window
+    incidents.changed = frozen.changed
+    incidents.ended = [Incident(*fields) for fields in frozen.ended]  # type: ignore[arg-type]
+    incidents.events = list(frozen.events)
+    return incidents
+
+
+def _freeze_window(window: Window) -> OpenWindow:
+    return OpenWindow(window.number, window.errors, window.total, window.plain, window.guarded)
+
+
+def _thaw_window(frozen: OpenWindow, timeline: SettingsTimeline) -> Window:
+    settings = timeline.at(frozen.number)
+    window = Window(frozen.number, settings, frozen.plain, frozen.guarded)
+    window.errors, window.total = frozen.errors, frozen.total
+    return window
