@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -21,7 +22,7 @@ from stack.running import CHECKOUT, MARK, Ports, Stack, running
 from stack.state import load_state, lock_holder
 from stack.waiting import wait_until
 
-STATE_FOLDER = CHECKOUT / ".tocsin"
+STATE_FOLDER = Path(os.environ.get(MARK) or CHECKOUT / ".tocsin")
 COLORS = {"api": "cyan", "flow": "magenta"}
 
 console = Console(highlight=False, soft_wrap=True)
