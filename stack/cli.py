@@ -22,7 +22,7 @@ from stack.running import CHECKOUT, MARK, Ports, Stack, running
 from stack.state import load_state, lock_holder
 from stack.waiting import wait_until
 
-STATE_FOLDER = Path(os.environ.get(MARK) or CHECKOUT / ".tocsin")
+STATE_FOLDER = Path(os.environ.get("STACK_STATE_DIR") or CHECKOUT / ".tocsin")
 COLORS = {"api": "cyan", "flow": "magenta"}
 
 console = Console(highlight=False, soft_wrap=True)

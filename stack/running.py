@@ -25,7 +25,7 @@ from stack.timescale import DURABLE, FAST, Timescale
 from stack.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-MARK = "STACK_STATE_DIR"
+MARK = "STACK_STARTED_FROM"
 """The variable by which `down` knows the processes of a state folder."""
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from stack import timescale as timescale_module
+from stack import debian
 from stack.broker import LightBroker
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
 from stack.running import CHECKOUT, MARK
 from stack.state import load_state
-from stack.timescale import Timescale, live_postmaster
+from stack.timescale import HOME, Timescale, live_postmaster
 from stack.waiting import wait_until
 
 
@@ -31,7 +31,7 @@ class Up:
         self.ports = [free_port() for _ in range(3)]
         self.environment = {
             **{name: text for name, text in os.environ.items() if name not in _SERVERS},
-            MARK: str(self.folder),
+            "STACK_STATE_DIR": str(self.folder),
             "STACK_DATABASE_PORT": str(self.ports[0]),
             "STACK_BROKER_PORT": str(self.ports[1]),
             "TOCSIN_API_PORT": str(self.ports[2]),
@@ -79,8 +79,7 @@ class Up:
     @property
     def data_folder(self) -> Path:
         """The folder of the database."""
-        home = timescale_module.debian.root_folder() / timescale_module.HOME[1:]
-        return home / load_state(self.folder).name
+        return debian.root_folder() / HOME[1:] / load_state(self.folder).name
 
 
 _SERVERS = {"DATABASE_URL", "KAFKA_BOOTSTRAP"}
