@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stack.errors import StackError
+from stack.processes import end_with_starter
 
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
@@ -141,7 +142,12 @@ def _lay_out_aside(root: Path, say: Say) -> None:
 def _run(argv: list[str], what: str) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        end_with_starter(argv, "TERM"),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.startswith("E:")]

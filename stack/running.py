@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from stack import debian, timescale
 from stack.broker import LightBroker
@@ -62,15 +63,10 @@ class Stack:
     state: State
     database_url: str
     kafka_bootstrap: str
-    api_port: int
+    api_url: str
     timescale: Timescale | None = None
     broker: LightBroker | None = None
     processes: dict[str, Process] = field(default_factory=dict)
-
-    @property
-    def api_url(self) -> str:
-        """Where the API listens once `start("api")` was called."""
-        return f"http://{LOOPBACK}:{self.api_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,10 +81,17 @@ class Stack:
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "TOCSIN_API_HOST": LOOPBACK,
-            "TOCSIN_API_PORT": str(self.api_port),
+            "TOCSIN_API_PORT": str(self._api_port),
             "TOCSIN_RECOVERY_DIR": str(self.folder / "recovery"),
             MARK: str(self.folder),
         }
+
+    @property
+    def _api_port(self) -> int:
+        port = urlsplit(self.api_url).port
+        if port is None:
+            raise StackError(f"{self.api_url} names no port")
+        return port
 
     def run(self, *command: str, env: Mapping[str, str] | None = None) -> str:
         """Run a command to its end and return what it printed.
@@ -114,7 +117,7 @@ class Stack:
         """Start a command of the Procfile; it logs to `log/NAME.log` of the state folder."""
         command = procfile_commands()[name]
         if name == "api":
-            require_free(self.api_port, "the API", "TOCSIN_API_PORT")
+            require_free(self._api_port, "the API", "TOCSIN_API_PORT")
         self.processes[name] = Process(
             name,
             end_with_starter(command, "TERM"),
@@ -232,7 +235,7 @@ def _servers(
             state=state,
             database_url=environ.get("DATABASE_URL", ""),
             kafka_bootstrap=environ.get("KAFKA_BOOTSTRAP", ""),
-            api_port=ports.api or free_port(),
+            api_url=f"http://{LOOPBACK}:{ports.api or free_port()}",
         )
         if not stack.database_url:
             stack.timescale = _start_timescale(folder, state, ports, settings, say)

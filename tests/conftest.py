@@ -17,7 +17,8 @@ from stack import debian
 from stack import timescale as timescale_module
 from stack.broker import LightBroker
 from stack.errors import StackError
-from stack.timescale import FAST, Timescale
+from stack.running import Ports, Stack, running, temporary
+from stack.timescale import FAST, JSONLOG, Timescale
 
 TEMPLATE = "tocsin_template"
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
@@ -98,6 +99,29 @@ def empty_database_url(timescale: Timescale) -> Iterator[str]:
     """The URL of a database of this test's own that nothing was migrated in."""
     with _database(timescale, template="template1") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole platform, API and flow running, with an admin and an ingest key in its state.
+
+    It is the one that TOCSIN_URL, DATABASE_URL and KAFKA_BOOTSTRAP name, or else a local one,
+    whose database also writes `platform.timescale.jsonlog`.
+    """
+    with skip_without_server():
+        if url := os.environ.get("TOCSIN_URL"):
+            with running(tmp_path_factory.mktemp("platform"), ports=Ports()) as stack:
+                stack.api_url = url
+                stack.create_credentials()
+                yield stack
+        else:
+            with temporary(settings={**FAST, **JSONLOG}) as stack:
+                stack.run("tocsin", "migrate")
+                stack.create_credentials()
+                stack.start("api")
+                stack.start("flow")
+                stack.wait_ready()
+                yield stack
 
 
 @pytest.fixture
