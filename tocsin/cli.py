@@ -1,14 +1,16 @@
 """The command line: `tocsin <command>`. Every error is one line on standard error."""
 
 import sys
+from enum import Enum
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tocsin.errors import TocsinError
+from tocsin.errors import SettingsError, TocsinError
 from tocsin.log import configure_logging
-from tocsin.settings import Settings, load_settings, settings_table
+from tocsin.settings import PASSWORD_VARIABLE, Settings, load_settings, password, settings_table
 
 app = typer.Typer(
     help="Tocsin: logs in, incidents out.",
@@ -16,6 +18,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+users = typer.Typer(help="People who may log in.", no_args_is_help=True)
+keys = typer.Typer(help="Keys that programs send logs with.", no_args_is_help=True)
+app.add_typer(users, name="users")
+app.add_typer(keys, name="keys")
+
+
+class RoleName(str, Enum):
+    """The roles, for the command line."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
 
 
 def main() -> None:
@@ -52,12 +66,51 @@ def flow() -> None:
 
 
 @app.command()
+def api() -> None:
+    """Run the API: logs in over HTTP, incidents out."""
+    settings = _settings()
+    from api.serve import run  # noqa: PLC0415
+
+    run(settings)
+
+
+@app.command()
 def settings() -> None:
     """List every setting: its environment variable, default and meaning."""
     table = Table("variable", "default", "meaning")
     for row in settings_table():
         table.add_row(*row)
     Console().print(table)
+
+
+@users.command("create")
+def create_user(
+    email: Annotated[str, typer.Option(help="The address that they log in with")],
+    role: Annotated[RoleName, typer.Option(help="What they may do")],
+) -> None:
+    """Add a user; the password comes from TOCSIN_PASSWORD, or is asked for."""
+    settings = _settings()
+    from api.accounts import create_user as create  # noqa: PLC0415
+
+    user = create(settings, email, password() or _ask_password(), role.value)
+    typer.echo(f"user {user.email} ({user.role})")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Who will send logs with it")],
+) -> None:
+    """Make an ingest key and print it: this once, for only its hash is kept."""
+    settings = _settings()
+    from api.accounts import create_key as create  # noqa: PLC0415
+
+    typer.echo(create(settings, name))
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{PASSWORD_VARIABLE}: not set, and there is no terminal to ask at")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 def _settings() -> Settings:

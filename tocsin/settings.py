@@ -13,7 +13,8 @@ from tocsin.errors import SettingsError
 
 JWT_SECRET_BYTES_MIN = 32
 _PREFIX = "TOCSIN_"
-_NO_SETTINGS = frozenset({"TOCSIN_PASSWORD", "TOCSIN_URL"})  # read by clients of the API
+PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 (its name, not its value)
+_NO_SETTINGS = frozenset({PASSWORD_VARIABLE, "TOCSIN_URL"})  # read by clients of the API
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -107,6 +108,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         raise SettingsError(f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
+
+
+def password() -> str | None:
+    """Return the password that a command takes from the environment instead of asking for it."""
+    return os.environ.get(PASSWORD_VARIABLE) or None
 
 
 def require_jwt_secret(settings: Settings) -> str:

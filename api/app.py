@@ -1,0 +1,128 @@
+"""The application: its wiring and every route on one screen."""
+
+import secrets
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import structlog
+from sanic import Request, Sanic
+from sanic.config import Config
+from sanic.response import BaseHTTPResponse
+
+from api.auth import Tokens
+from api.docs import Docs
+from api.health import Health
+from api.incidents import Incidents
+from api.ingest import Ingest
+from api.keys import KeyRing
+from api.openapi import Route
+from api.passwords import Passwords
+from api.problems import REQUEST_ID_HEADER, answer_exception, request_id
+from api.publisher import Publisher
+from api.users import Users
+from sql.reader import Reader
+from tocsin.settings import Settings, load_settings
+
+_QUIET = frozenset({"/ingest", "/healthz", "/readyz"})
+_SHUTDOWN_MARGIN_S = 5.0
+
+log = structlog.get_logger("api")
+
+App = Sanic[Config, SimpleNamespace]
+
+
+def create_app(*, settings: Settings | None = None, name: str | None = None) -> App:
+    """Return the application; nothing is connected before its server starts.
+
+    settings: from the environment where not given. name: must be unlike that of any other
+    application in the process. Raises SettingsError.
+    """
+    settings = settings or load_settings()
+    reader = Reader(settings.database_url)
+    publisher = Publisher(settings)
+    tokens = Tokens(settings)
+    passwords = Passwords()
+    app = Sanic(
+        name or f"tocsin-{secrets.token_hex(4)}", config=_config(settings), configure_logging=False
+    )
+    routes = _routes(
+        ingest=Ingest(settings, KeyRing(reader), publisher),
+        users=Users(settings, reader, tokens, passwords),
+        incidents=Incidents(reader, tokens),
+        health=Health(settings, reader, publisher),
+    )
+    docs = Docs(routes)
+    for route in routes:
+        app.add_route(route.handler, route.path, methods=[route.method], name=_name(route))
+    app.add_route(docs.page, "/docs", methods=["GET"], name="docs")
+    app.add_route(docs.document, "/docs/openapi.json", methods=["GET"], name="openapi")
+    app.exception(Exception)(answer_exception)
+    app.register_middleware(_begin, "request")
+    app.register_middleware(_end, "response")
+    _live_with(app, reader, publisher, passwords)
+    return app
+
+
+def _routes(
+    *, ingest: Ingest, users: Users, incidents: Incidents, health: Health
+) -> Sequence[Route]:
+    return (
+        Route("POST", "/ingest", ingest.post),
+        Route("POST", "/users", users.create),
+        Route("POST", "/auth/login", users.login),
+        Route("GET", "/incidents", incidents.list),
+        Route("GET", "/incidents/<incident_id:str>", incidents.get),
+        Route("GET", "/incidents/<incident_id:str>/logs", incidents.logs),
+        Route("PATCH", "/incidents/<incident_id:str>", incidents.change),
+        Route("GET", "/healthz", health.live),
+        Route("GET", "/readyz", health.ready),
+    )
+
+
+def _name(route: Route) -> str:
+    return f"{route.method}_{route.path}".lower().translate(str.maketrans("/<:>", "____"))
+
+
+def _config(settings: Settings) -> Config:
+    return Config(
+        {
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,
+            "MOTD": False,
+            "FALLBACK_ERROR_FORMAT": "json",
+            "REQUEST_MAX_SIZE": settings.max_body_bytes,
+            "RESPONSE_TIMEOUT": max(60.0, settings.publish_timeout_s * 2),
+            # What was accepted is answered, however long Kafka may take to acknowledge it.
+            "GRACEFUL_SHUTDOWN_TIMEOUT": settings.publish_timeout_s + _SHUTDOWN_MARGIN_S,
+        },
+        env_prefix="",
+    )
+
+
+def _live_with(app: App, reader: Reader, publisher: Publisher, passwords: Passwords) -> None:
+    """Open what the application needs when its server starts, close it when it has answered all."""
+
+    async def connect(_app: App) -> None:
+        await reader.open()
+        publisher.start()
+
+    async def disconnect(_app: App) -> None:
+        await publisher.stop()
+        await reader.close()
+        passwords.close()
+
+    app.before_server_start(connect)
+    app.after_server_stop(disconnect)
+
+
+def _begin(request: Request) -> None:
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id(request))
+
+
+def _end(request: Request, response: BaseHTTPResponse) -> None:
+    response.headers[REQUEST_ID_HEADER] = request_id(request)
+    if response.status < 400 and request.path in _QUIET:
+        return
+    level = log.warning if response.status >= 500 else log.info
+    level("request", method=request.method, path=request.path, status=response.status)

@@ -1,0 +1,94 @@
+"""The OpenAPI document and its page, which needs no network: plain HTML, no script."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from html5tagger import Builder, Document, E
+from sanic import HTTPResponse, Request
+
+from api.bodies import JSON
+from api.openapi import Route, document
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+code, pre { font-family: ui-monospace, monospace; font-size: .9em; }
+pre { overflow-x: auto; padding: .75rem; border: 1px solid #8886; border-radius: 6px; }
+section { border-top: 1px solid #8886; padding-top: .5rem; }
+h2 code { font-size: 1rem; }
+.method { display: inline-block; min-width: 4rem; font-weight: bold; color: #b3541e; }
+table { border-collapse: collapse; }
+td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
+"""
+
+
+class Docs:
+    """Serves the description of the routes, as JSON and as a page."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        described = document(routes)
+        self._json = msgspec.json.encode(described)
+        self._html = page(described).encode()
+
+    async def document(self, _request: Request) -> HTTPResponse:
+        """Answer the OpenAPI document."""
+        return HTTPResponse(self._json, content_type=JSON)
+
+    async def page(self, _request: Request) -> HTTPResponse:
+        """Answer the page."""
+        return HTTPResponse(
+            self._html,
+            content_type="text/html; charset=utf-8",
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+
+def page(described: dict[str, Any]) -> str:
+    """Return the page of an OpenAPI document."""
+    info = described["info"]
+    html = Document(f"{info['title']} API", lang="en").style(_STYLE)
+    html.h1(f"{info['title']} API {info['version']}").p(info["description"])
+    html.p(E("Machine-readable: ").a("openapi.json", href="/docs/openapi.json"))
+    for path, operations in described["paths"].items():
+        for method, entry in operations.items():
+            html.section(_operation(method, path, entry))
+    html.h1("Types")
+    for name, schema in described["components"]["schemas"].items():
+        html.section(_type(name, schema))
+    return str(html)
+
+
+def _operation(method: str, path: str, entry: dict[str, Any]) -> Builder:
+    html = E.h2(E.code(E.span(method.upper(), class_="method")(path)))
+    html.p(E.strong(entry["summary"])(". ", entry.get("description", "")))
+    needs = [" or ".join(need) or "nobody" for need in map(list, entry["security"])]
+    html.p("Needs: ", " or ".join(needs) or "nothing")
+    with html.table:
+        for parameter in entry["parameters"]:
+            html.tr(
+                E.td(E.code(parameter["name"]))
+                .td(parameter["in"])
+                .td(parameter.get("description", ""))
+            )
+        if "requestBody" in entry:
+            html.tr(E.td("body").td("").td(_links(entry["requestBody"]["content"])))
+        for status, answer in entry["responses"].items():
+            html.tr(E.td(E.code(status)).td(answer["description"]).td(_links(answer["content"])))
+    return html
+
+
+def _type(name: str, schema: dict[str, Any]) -> Builder:
+    text = msgspec.json.format(msgspec.json.encode(schema)).decode()
+    return E.h3(name, id=name).pre(text)
+
+
+def _links(content: dict[str, Any]) -> Builder:
+    html = E("")
+    for media_type, entry in content.items():
+        for schema in entry["schema"].get("oneOf", [entry["schema"]]):
+            many = schema.get("type") == "array"
+            name = (schema["items"] if many else schema)["$ref"].rpartition("/")[2]
+            html.a(f"array of {name}" if many else name, href=f"#{name}")(" ")
+        html.small(media_type)
+    return html

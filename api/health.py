@@ -1,0 +1,78 @@
+"""Whether the process lives, and whether what it needs answers."""
+
+import asyncio
+from typing import Literal
+
+from msgspec import Struct
+from sanic import HTTPResponse, Request
+
+from api.bodies import json_answer
+from api.openapi import operation
+from api.problems import unavailable
+from api.publisher import Publisher
+from sql.reader import Reader
+from tocsin.errors import BrokerError, StorageError
+from tocsin.settings import Settings
+
+PROBE_TIMEOUT_S = 2.0
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Struct, frozen=True):
+    """The database and Kafka have just answered."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Health:
+    """Answers orchestrators and load balancers."""
+
+    def __init__(self, settings: Settings, reader: Reader, publisher: Publisher) -> None:
+        self._topic = settings.topic
+        self._reader = reader
+        self._publisher = publisher
+        self._probe: asyncio.Task[list[str]] | None = None
+
+    @operation(summary="Whether the process lives", answers={200: Alive}, errors=())
+    async def live(self, _request: Request) -> HTTPResponse:
+        """Answer."""
+        return json_answer(Alive())
+
+    @operation(
+        summary="Whether the database and Kafka answer",
+        description="Both are asked, within 2 seconds. The 503 names what is away.",
+        answers={200: Ready},
+        errors=(503,),
+    )
+    async def ready(self, _request: Request) -> HTTPResponse:
+        """Ask the database and Kafka; requests that come at once share one probe."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._away())
+        if away := await asyncio.shield(self._probe):
+            raise unavailable("; ".join(away))
+        return json_answer(Ready())
+
+    async def _away(self) -> list[str]:
+        asked = await asyncio.gather(self._ask_database(), self._ask_kafka())
+        return [reason for reason in asked if reason]
+
+    async def _ask_database(self) -> str | None:
+        try:
+            await asyncio.wait_for(self._reader.ping(), PROBE_TIMEOUT_S)
+        except (StorageError, asyncio.TimeoutError):
+            return "database: does not answer"
+        return None
+
+    async def _ask_kafka(self) -> str | None:
+        try:
+            names = await self._publisher.topic_names(PROBE_TIMEOUT_S)
+        except BrokerError:
+            return "kafka: does not answer"
+        if self._topic not in names:
+            return f"kafka: there is no topic {self._topic}, run `tocsin migrate`"
+        return None

@@ -1,0 +1,165 @@
+"""`POST /ingest`: records in, each checked by itself, answered when Kafka has them all."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from sanic import HTTPResponse, Request
+
+from api.bodies import decode, json_answer, require_json
+from api.keys import KeyRing
+from api.openapi import INGEST_KEY, operation
+from api.problems import Refusal
+from api.publisher import Keyed, Publisher
+from tocsin.records import (
+    AHEAD_MS_MAX,
+    MESSAGE_BYTES_MAX,
+    Level,
+    RecordId,
+    Refused,
+    ServiceId,
+    level_of,
+    parse_record,
+)
+from tocsin.settings import Settings
+
+_AHEAD_MAX = timedelta(milliseconds=AHEAD_MS_MAX)
+_ARRAY = msgspec.json.Decoder(list[Raw])
+_SINGLE = msgspec.json.Decoder(Raw)
+_SPACE = b" \t\r\n"
+
+
+class SentRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A log record as it is sent over HTTP; what checks it is `tocsin.records`."""
+
+    timestamp: (
+        Annotated[
+            datetime,
+            Meta(tz=True, description="RFC 3339 with an offset; left out: the time of receipt"),
+        ]
+        | UnsetType
+    ) = UNSET
+    service_id: ServiceId
+    level: Annotated[
+        str,
+        Meta(
+            description="Any case; common aliases of these are taken too",
+            examples=[level.value for level in Level],
+        ),
+    ]
+    message: Annotated[str, Meta(description=f"At most {MESSAGE_BYTES_MAX} bytes of UTF-8")]
+    metadata: Annotated[dict[str, Any] | None, Meta(description="Anything else, as JSON")] = None
+    id: Annotated[
+        RecordId | None,
+        Meta(description="Your own; one id of a service within ten minutes is one record"),
+    ] = None
+
+
+class RefusedRecord(Struct, frozen=True):
+    """A record that was not taken, by its place in the request, and why."""
+
+    index: int
+    reason: str
+
+
+class IngestAnswer(Struct, frozen=True):
+    """How many records Kafka has acknowledged, and which were not taken."""
+
+    accepted: int
+    refused: list[RefusedRecord]
+
+
+class Ingest:
+    """Takes records in Tocsin's own format."""
+
+    def __init__(self, settings: Settings, keys: KeyRing, publisher: Publisher) -> None:
+        self._keys = keys
+        self._publisher = publisher
+        self._records_max = settings.max_batch_records
+
+    @operation(
+        summary="Send log records",
+        description=(
+            "One record or an array of them. The answer comes when Kafka has acknowledged every "
+            "record that was taken, on all in-sync replicas. One bad record does not sink the "
+            "others: `refused` names it and says why. When none can be taken, the answer is 400. "
+            "After a 503 any part of the request may have been stored: send it again, with record "
+            "ids, so that none counts twice."
+        ),
+        body=SentRecord,
+        one_or_many=True,
+        answers={202: IngestAnswer},
+        errors=(400, 401, 413, 415, 503),
+        security=INGEST_KEY,
+    )
+    async def post(self, request: Request) -> HTTPResponse:
+        """Publish the good records of a request and name the bad ones."""
+        await self._keys.require(request)
+        require_json(request)
+        raws = split_records(request.body)
+        if len(raws) > self._records_max:
+            raise Refusal(
+                413, f"{len(raws)} records, at most {self._records_max} are taken at once"
+            )
+        taken, refused = check_records(raws, received=datetime.now(timezone.utc))
+        if not taken:
+            raise Refusal(400, "no record can be taken", members={"refused": refused})
+        await self._publisher.publish(taken)
+        return json_answer(IngestAnswer(len(taken), refused), 202)
+
+
+def split_records(body: bytes) -> list[Raw]:
+    """Cut a body into its records, not yet checked. Refuses what is empty or not JSON."""
+    first = body.lstrip(_SPACE)[:1]
+    if not first:
+        raise Refusal(400, "body: empty, send a record or an array of records")
+    raws = decode(body, _ARRAY) if first == b"[" else [decode(body, _SINGLE)]
+    if not raws:
+        raise Refusal(400, "body: an empty array, send at least one record")
+    return raws
+
+
+def check_records(
+    raws: list[Raw], *, received: datetime
+) -> tuple[list[Keyed], list[RefusedRecord]]:
+    """Check each record by itself, giving those without a timestamp the time of receipt.
+
+    A record goes on as its client wrote it: it is decoded once to be checked, never encoded again.
+    """
+    moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    stamp = f'{{"timestamp":"{moment}"'.encode()
+    latest = received + _AHEAD_MAX
+    taken: list[Keyed] = []
+    refused: list[RefusedRecord] = []
+    for index, raw in enumerate(raws):
+        try:
+            taken.append(_check(bytes(raw), stamp, latest))
+        except Refused as reason:
+            refused.append(RefusedRecord(index, str(reason)))
+    return taken, refused
+
+
+def _check(raw: bytes, stamp: bytes, latest: datetime) -> Keyed:
+    if b'"timestamp"' not in raw:
+        raw = _stamped(raw, stamp)
+    try:
+        record = parse_record(raw)
+    except Refused as reason:
+        if str(reason) != "timestamp: missing":
+            raise
+        # The word stood in some text of the record, not as its field.
+        raw = _stamped(raw, stamp)
+        record = parse_record(raw)
+    level_of(record.level)
+    if record.timestamp > latest:
+        raise Refused("timestamp: more than 5 minutes ahead of its receipt")
+    return record.service_id.encode(), raw
+
+
+def _stamped(raw: bytes, stamp: bytes) -> bytes:
+    """Put a timestamp first into an object; a field of that name further on would win."""
+    if raw[:1] != b"{":
+        return raw
+    rest = raw[1:].lstrip(_SPACE)
+    return stamp + (rest if rest[:1] == b"}" else b"," + rest)

@@ -1,0 +1,112 @@
+"""Ingest keys: `tcs_<id>_<secret>`, of which only the secret's SHA-256 is kept."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+from sanic import Request
+
+from api.auth import bearer, unauthorized
+from sql.reader import KeyRow, Reader
+from tocsin.errors import StorageError
+
+FRESH_S = 5.0
+"""How long a key is believed before it is looked up again: a revoked one works no longer."""
+_KNOWN_MAX = 10_000
+_PREFIX = "tcs"
+_UNKNOWN = "the ingest key is unknown or revoked: `tocsin keys create --name NAME` makes one"
+
+log = structlog.get_logger(__name__)
+
+
+class NewKey(Struct, frozen=True):
+    """A key that was just made. text: what the client sends, shown once and never kept."""
+
+    id: str
+    text: str
+    hash: bytes
+
+
+class _Known(Struct):
+    """What the database said about a key id last. found: None where it has no such key."""
+
+    found: KeyRow | None
+    fresh_until: float
+
+
+def new_key() -> NewKey:
+    """Return a new key, not yet stored."""
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    return NewKey(key_id, f"{_PREFIX}_{key_id}_{secret}", _hash(secret))
+
+
+class KeyRing:
+    """Knows which ingest keys are good, and keeps knowing while the database is away.
+
+    Every key is looked up again when it is no longer fresh, once for all requests that wait for
+    it. While the database is away the last answer holds, so that ingest goes on.
+    """
+
+    def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+        self._lookups: dict[str, asyncio.Task[_Known]] = {}
+
+    async def require(self, request: Request) -> str:
+        """Return the name of the key that a request carries.
+
+        Refuses (401) a key that is missing, unknown or revoked. Raises StorageError when the
+        database is away and the key was never seen.
+        """
+        text = request.headers.get("x-api-key") or bearer(request)
+        if text is None:
+            raise unauthorized("send an ingest key as `Authorization: Bearer <key>` or `X-API-Key`")
+        prefix, _, rest = text.partition("_")
+        key_id, _, secret = rest.partition("_")
+        if prefix != _PREFIX or not secret or len(text) > 128:
+            raise unauthorized("this takes an ingest key, tcs_<id>_<secret>, and no other token")
+        known = self._known.get(key_id)
+        if known is None or known.fresh_until < self._clock():
+            known = await self._look_up(key_id)
+        if known.found is None or not hmac.compare_digest(known.found.hash, _hash(secret)):
+            raise unauthorized(_UNKNOWN)
+        return known.found.name
+
+    async def _look_up(self, key_id: str) -> _Known:
+        task = self._lookups.get(key_id)
+        if task is None:
+            task = asyncio.create_task(self._ask(key_id))
+            self._lookups[key_id] = task
+            task.add_done_callback(lambda _: self._lookups.pop(key_id, None))
+        # A client that leaves must not end the lookup of the others.
+        return await asyncio.shield(task)
+
+    async def _ask(self, key_id: str) -> _Known:
+        try:
+            found = await self._reader.select_key(key_id)
+        except StorageError:
+            known = self._known.get(key_id)
+            if known is None:
+                raise
+            log.warning("keys", error="the database is away, a known key is still taken")
+            known.fresh_until = self._clock() + FRESH_S
+            return known
+        if len(self._known) >= _KNOWN_MAX:
+            self._forget()
+        known = _Known(found, self._clock() + FRESH_S)
+        self._known[key_id] = known
+        return known
+
+    def _forget(self) -> None:
+        """Make room: guessed ids go, good keys stay."""
+        self._known = {key_id: known for key_id, known in self._known.items() if known.found}
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()

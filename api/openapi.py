@@ -1,0 +1,189 @@
+"""The API's own description: OpenAPI 3.1, made from the types that the routes read and answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import msgspec
+
+from api.problems import PROBLEM_JSON, Problem
+
+JSON = "application/json"
+Schema = dict[str, Any]
+Security = Sequence[Mapping[str, list[str]]]
+
+NOBODY: Security = ()
+TOKEN: Security = ({"accessToken": []},)
+OPTIONAL_TOKEN: Security = ({"accessToken": []}, {})
+INGEST_KEY: Security = ({"ingestKey": []}, {"ingestKeyHeader": []})
+
+_SECURITY_SCHEMES = {
+    "accessToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `access_token` of `POST /auth/login`.",
+    },
+    "ingestKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An ingest key, `tcs_<id>_<secret>`, from `tocsin keys create`.",
+    },
+    "ingestKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_DESCRIPTION = (
+    "Logs in, incidents out. Names are snake_case, as in log records and SQL; `totalPages` and "
+    "`confirmedAt` are the two that clients of such platforms already know otherwise. Times are "
+    "RFC 3339 in UTC. Every error is a problem (RFC 9457) with the request's id."
+)
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is to be said about a route beside its path."""
+
+    summary: str
+    description: str
+    answers: Mapping[int, type]
+    errors: Sequence[int]
+    body: type | None
+    one_or_many: bool
+    parameters: Sequence[Schema]
+    security: Security
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method of a path and its handler, which carries an Operation."""
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def operation(
+    *,
+    summary: str,
+    answers: Mapping[int, type],
+    errors: Sequence[int],
+    description: str = "",
+    body: type | None = None,
+    one_or_many: bool = False,
+    parameters: Sequence[Schema] = (),
+    security: Security = NOBODY,
+) -> Callable[[Handler], Handler]:
+    """Describe a handler. one_or_many: its body is one of `body` or an array of them."""
+    described = Operation(
+        summary, description, answers, errors, body, one_or_many, parameters, security
+    )
+
+    def describe(handler: Handler) -> Handler:
+        handler.__operation__ = described  # type: ignore[attr-defined]
+        return handler
+
+    return describe
+
+
+def document(routes: Sequence[Route]) -> Schema:
+    """Return the OpenAPI document of the routes."""
+    operations = [(route, operation_of(route)) for route in routes]
+    kinds: set[Any] = {Problem}
+    for _, described in operations:
+        kinds.update(described.answers.values(), {described.body} if described.body else ())
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    paths: dict[str, Schema] = {}
+    for route, described in operations:
+        paths.setdefault(_path(route.path), {})[route.method.lower()] = _entry(route, described)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Tocsin", "version": version("tocsin"), "description": _DESCRIPTION},
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY_SCHEMES},
+    }
+
+
+def operation_of(route: Route) -> Operation:
+    """Return what is said about a route; each must be described."""
+    found = getattr(route.handler, "__operation__", None)
+    if not isinstance(found, Operation):
+        raise TypeError(f"{route.method} {route.path} is not described: give it @operation")
+    return found
+
+
+def _entry(route: Route, described: Operation) -> Schema:
+    responses = {str(status): _answer(kind) for status, kind in described.answers.items()}
+    # What any request may meet: a body out of bounds, and what nobody foresaw.
+    always = {500} if route.method == "GET" else {413, 500}
+    for status in sorted({*described.errors, *always}):
+        responses[str(status)] = _problem(status)
+    entry: Schema = {
+        "operationId": route.handler.__qualname__,
+        "tags": [route.path.split("/")[1].split("<")[0]],
+        "summary": described.summary,
+        "parameters": [*_path_parameters(route.path), *described.parameters],
+        "responses": responses,
+        "security": list(described.security),
+    }
+    if described.description:
+        entry["description"] = described.description
+    if schema := _body_schema(described):
+        entry["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+    return entry
+
+
+def _body_schema(described: Operation) -> Schema | None:
+    if described.body is None:
+        return None
+    one = _reference(described.body)
+    many = {"type": "array", "minItems": 1, "items": one}
+    return {"oneOf": [one, many]} if described.one_or_many else one
+
+
+def _answer(kind: type) -> Schema:
+    return {
+        "description": (kind.__doc__ or "").partition("\n")[0],
+        "content": {JSON: {"schema": _reference(kind)}},
+    }
+
+
+def _problem(status: int) -> Schema:
+    answer: Schema = {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM_JSON: {"schema": _reference(Problem)}},
+    }
+    return {**answer, "headers": _RETRY_AFTER} if status == 503 else answer
+
+
+def _reference(kind: type) -> Schema:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _path(path: str) -> str:
+    """Turn Sanic's `<name:type>` into OpenAPI's `{name}`."""
+    parts = [
+        "{" + part[1:-1].partition(":")[0] + "}" if part.startswith("<") else part
+        for part in path.split("/")
+    ]
+    return "/".join(parts)
+
+
+def _path_parameters(path: str) -> list[Schema]:
+    return [
+        {
+            "name": part[1:-1].partition(":")[0],
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+        for part in path.split("/")
+        if part.startswith("<")
+    ]

@@ -1,0 +1,80 @@
+"""Pages of a list: `?page=&limit=` in, `meta` out."""
+
+from msgspec import Struct, field
+from sanic import Request
+
+from api.problems import Refusal
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+PAGE_MAX = 1_000_000
+
+PAGE_PARAMETERS = (
+    {
+        "name": "page",
+        "in": "query",
+        "description": "Which page, from 1",
+        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": 1},
+    },
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "How many on a page",
+        "schema": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": LIMIT_MAX,
+            "default": LIMIT_DEFAULT,
+        },
+    },
+)
+
+
+class Meta(Struct, frozen=True):
+    """Which page this is, of how many."""
+
+    total: int
+    page: int
+    limit: int
+    total_pages: int = field(name="totalPages")
+
+
+class Page(Struct, frozen=True):
+    """Which page is asked for; the first is 1."""
+
+    number: int
+    limit: int
+
+    @property
+    def offset(self) -> int:
+        """How many rows come before it."""
+        return (self.number - 1) * self.limit
+
+    def meta(self, total: int) -> Meta:
+        """Return what the client is told about a list of `total` rows."""
+        return Meta(total, self.number, self.limit, -(-total // self.limit))
+
+
+def read_page(request: Request) -> Page:
+    """Read `page` and `limit`, refusing what is no whole number within bounds, and all else."""
+    # Blank values count: `?page=` is a mistake to be told of.
+    given = request.get_args(keep_blank_values=True)
+    for name in given:
+        if name not in {"page", "limit"}:
+            raise Refusal(400, f"{name[:40]}: no such parameter, use page and limit")
+    return Page(
+        _whole(given.getlist("page", []), "page", 1, PAGE_MAX),
+        _whole(given.getlist("limit", []), "limit", LIMIT_DEFAULT, LIMIT_MAX),
+    )
+
+
+def _whole(values: list[str], name: str, default: int, most: int) -> int:
+    if not values:
+        return default
+    text = values[0]
+    if len(values) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise Refusal(400, f"{name}: give one whole number from 1 to {most}")
+    number = int(text)
+    if not 1 <= number <= most:
+        raise Refusal(400, f"{name}: {number} is outside 1 to {most}")
+    return number

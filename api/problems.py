@@ -1,0 +1,119 @@
+"""One shape for every error: RFC 9457 `application/problem+json`, with the request's id."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import structlog
+from msgspec import Struct
+from sanic import HTTPResponse, Request
+from sanic.exceptions import SanicException
+
+from tocsin.errors import AlreadyExists, BrokerError, NotFound, StorageError
+
+PROBLEM_JSON = "application/problem+json"
+REQUEST_ID_HEADER = "X-Request-ID"
+RETRY_AFTER_S = 2
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """What went wrong. request_id: also in the answer's `X-Request-ID` and in Tocsin's own log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class Refusal(Exception):
+    """A request that is answered by a problem.
+
+    members: what the problem document holds beside its usual members.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        members: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members or {}
+
+
+def unavailable(detail: str, *, members: dict[str, Any] | None = None) -> Refusal:
+    """Return the refusal of a request that may succeed when it is sent again later."""
+    return Refusal(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, members=members)
+
+
+def request_id(request: Request) -> str:
+    """Return the client's own id of a request, if it gave a usable one, or one made for it."""
+    known = getattr(request.ctx, "request_id", None)
+    if isinstance(known, str):
+        return known
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    name = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    request.ctx.request_id = name
+    return name
+
+
+def answer_exception(request: Request, exception: Exception) -> HTTPResponse:
+    """Turn whatever a request ended in into a problem; what nobody foresaw goes to the log."""
+    refusal = _refusal(exception)
+    if refusal is None:
+        log.error("unexpected", exc_info=exception, request_id=request_id(request))
+        refusal = Refusal(500, "something unexpected happened; the log tells more by request_id")
+    return problem_response(request, refusal)
+
+
+def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:
+    """Return the answer that a refusal is."""
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(refusal.status).phrase,
+        status=refusal.status,
+        detail=refusal.detail,
+        request_id=request_id(request),
+    )
+    document = {**msgspec.structs.asdict(problem), **refusal.members}
+    return HTTPResponse(
+        msgspec.json.encode(document),
+        status=refusal.status,
+        headers=refusal.headers,
+        content_type=PROBLEM_JSON,
+    )
+
+
+def _refusal(exception: Exception) -> Refusal | None:
+    if isinstance(exception, Refusal):
+        return exception
+    if isinstance(exception, NotFound):
+        return Refusal(404, str(exception))
+    if isinstance(exception, AlreadyExists):
+        return Refusal(409, str(exception))
+    if isinstance(exception, (StorageError, BrokerError)):
+        return unavailable(str(exception))
+    if isinstance(exception, SanicException):
+        return _of_sanic(exception)
+    return None
+
+
+def _of_sanic(exception: SanicException) -> Refusal | None:
+    status = exception.status_code
+    if status == 503:
+        return unavailable("the request took too long")
+    if status >= 500:
+        return None
+    headers = {name: str(value) for name, value in (exception.headers or {}).items()}
+    return Refusal(status, str(exception) or HTTPStatus(status).phrase, headers=headers)
