@@ -79,15 +79,25 @@ def set_position(
 
 def copy_logs(conn: psycopg.Connection, batches: Sequence[RecordBatch]) -> None:
     """Append the records of several batches with one COPY."""
+    copy_csv(conn, logs_csv(batches))
+
+
+def logs_csv(batches: Sequence[RecordBatch]) -> io.BytesIO:
+    """Lay the batches out as `copy_csv` wants them: one line a record."""
     csv = io.BytesIO()
-    # Strings are quoted and NULL is not, so an empty message stays one, and so does `\N`.
-    _frame(batches).write_csv(
+    # Strings are quoted and NULL is not, so an empty message stays one, and so does `\\N`.
+    pl.concat([_frame(batch) for batch in batches]).write_csv(
         csv,
         include_header=False,
         quote_style="non_numeric",
         null_value="\\N",
         datetime_format=_CSV_TIME,
     )
+    return csv
+
+
+def copy_csv(conn: psycopg.Connection, csv: io.BytesIO) -> None:
+    """COPY what `logs_csv` made into the logs."""
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_logs"]) as copy:
         copy.write(csv.getbuffer())
 
@@ -133,12 +143,8 @@ def insert_incident_events(conn: psycopg.Connection, events: Sequence[Mapping[st
         cursor.executemany(_SQL["insert_incident_event"], events)
 
 
-def _frame(batches: Sequence[RecordBatch]) -> pl.DataFrame:
-    """Lay the batches out as one table, in the order of COPY's columns."""
-    return pl.concat([_batch_frame(batch) for batch in batches])
-
-
-def _batch_frame(batch: RecordBatch) -> pl.DataFrame:
+def _frame(batch: RecordBatch) -> pl.DataFrame:
+    """Lay a batch out as a table, in the order of COPY's columns."""
     rows = len(batch)
     return pl.DataFrame(
         {

@@ -119,7 +119,7 @@ ON CONFLICT (id) DO UPDATE SET
     guarded_records = excluded.guarded_records,
     settings_version = excluded.settings_version,
     confirmed_at = excluded.confirmed_at,
-    resolved_at = excluded.resolved_at,
+    resolved_at = coalesce(excluded.resolved_at, kept.resolved_at),
     detected_late = excluded.detected_late,
     calm_windows = excluded.calm_windows,
     absorbed = excluded.absorbed,

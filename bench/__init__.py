@@ -1,0 +1,1 @@
+"""Measurements on real servers, each beside a limit taken in the same run."""

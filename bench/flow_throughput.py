@@ -1,0 +1,113 @@
+"""flow-throughput: from the topic to TimescaleDB, exactly once, beside a bare COPY.
+
+The records are on the topic before the flow starts. Measured is the time from its first commit's
+position to its last, so neither its start nor its first poll count. The limit is COPY alone, of
+the same rows as CSV made beforehand, in pieces as large as the flow's, into the same table.
+"""
+
+import io
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import psycopg
+from confluent_kafka import Producer
+
+from bench.measurement import Figure
+from bench.workload import wire_records
+from flows.parse import parse_batch
+from flows.source import RawBatch
+from sql import writer
+from stack.processes import Process
+from stack.running import Stack, temporary
+from stack.waiting import wait_until
+from tocsin.batches import RecordBatch
+from tocsin.topics import PARTITIONER
+
+ID = "flow-throughput"
+COPY_ROWS = 20_000
+_COPY_DATABASE = "bench_copy"
+
+
+def run(records: int) -> list[Figure]:
+    """Return the flow's rate and the bare COPY's, in records per second."""
+    wire = list(wire_records(records))
+    with temporary() as stack:
+        stack.run("tocsin", "migrate")
+        _fill_topic(stack, wire)
+        flow_rate = _flow_rate(stack, records)
+        copy_rate = _copy_rate(stack, wire)
+    return [Figure("flow", flow_rate, "records/s", copy_rate, "bare COPY")]
+
+
+def _fill_topic(stack: Stack, wire: list[tuple[str, bytes]]) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": stack.kafka_bootstrap,
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for service_id, value in wire:
+        producer.produce("logs", value, service_id)
+    producer.flush()
+
+
+def _flow_rate(stack: Stack, records: int) -> float:
+    flow = stack.start("flow")
+    with psycopg.connect(stack.database_url, autocommit=True) as conn:
+        first = wait_until(lambda: _stored(conn, flow), "the first commit", deadline_s=60)
+        began = time.perf_counter()
+        wait_until(
+            lambda: _stored(conn, flow) >= records, "all records", deadline_s=600, every_s=0.01
+        )
+        took_s = time.perf_counter() - began
+    stack.stop_commands()
+    return (records - first) / took_s
+
+
+def _stored(conn: psycopg.Connection, flow: Process) -> int:
+    flow.require_running()
+    query = "SELECT coalesce(sum(next_offset), 0) FROM positions WHERE stage = 'logs'"
+    [(stored,)] = conn.execute(query).fetchall()
+    return int(stored)
+
+
+def _copy_rate(stack: Stack, wire: list[tuple[str, bytes]]) -> float:
+    """Return the rate of COPY alone, into an empty table of its own like the flow's."""
+    pieces = [writer.logs_csv([batch]).getvalue() for batch in _batches(wire)]
+    url = _fresh_database(stack)
+    with psycopg.connect(url) as conn:
+        began = time.perf_counter()
+        for piece in pieces:
+            writer.copy_csv(conn, io.BytesIO(piece))
+            conn.commit()
+        return len(wire) / (time.perf_counter() - began)
+
+
+def _fresh_database(stack: Stack) -> str:
+    with psycopg.connect(stack.database_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {_COPY_DATABASE}")
+    url = stack.database_url.rpartition("/")[0] + f"/{_COPY_DATABASE}"
+    stack.run("tocsin", "migrate", env={"DATABASE_URL": url})
+    return url
+
+
+def _batches(wire: list[tuple[str, bytes]]) -> Iterator[RecordBatch]:
+    records = iter(wire)
+    while piece := list(islice(records, COPY_ROWS)):
+        count = len(piece)
+        now_ms = int(time.time() * 1000)
+        yield parse_batch(
+            RawBatch(
+                incarnation=1,
+                partition=0,
+                next_offset=count,
+                key=[None] * count,
+                value=[value for _, value in piece],
+                arrival_ms=[now_ms] * count,
+                offset=list(range(count)),
+            )
+        )
