@@ -27,7 +27,7 @@ from tocsin.settings import Settings
 LOG_ROOM_RECORDS = 100_000
 """Records that may wait for the database before the flow stops reading."""
 _DETECTION_ROOM_ROWS = 100_000
-_LEDGER_FLUSH_S = 1.0
+_LEDGER_FLUSH_S = 0.5
 
 
 class LogSink(FixedPartitionedSink[RecordBatch, None]):
@@ -66,7 +66,8 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
 
     def write_batch(self, values: list[RecordBatch]) -> None:
         for batch in values:
-            self._committer.submit(batch)
+            if len(batch) or batch.dead_letters:
+                self._committer.submit(batch)
 
     def snapshot(self) -> None:
         self._committer.drain()
@@ -110,7 +111,7 @@ class DetectionSink(FixedPartitionedSink[Changes | Progress, None]):
     """Writes windows, incidents and their timeline; a row never goes back in time.
 
     Incidents are written at once. Windows of the present minute change with every batch, so only
-    the newest row of each is written, once a second. How far each partition has been counted is
+    the newest row of each is written, twice a second. How far each partition has been counted is
     written at each snapshot, when everything before it has passed.
     """
 
@@ -152,13 +153,14 @@ class _DetectionPart(StatefulSinkPartition[Changes | Progress, None]):
                 self._positions[value.partition] = value
             else:
                 self._ledger.add(value)
-        urgent = self._ledger.incidents
-        if urgent or time.monotonic() - self._flushed_at > _LEDGER_FLUSH_S:
+        due = time.monotonic() - self._flushed_at > _LEDGER_FLUSH_S
+        if self._ledger.incidents or (due and self._ledger.windows):
             self._flush()
 
     def snapshot(self) -> None:
         self._ledger.positions, self._positions = self._positions, {}
-        self._flush()
+        if self._ledger.windows or self._ledger.positions:
+            self._flush()
         self._committer.drain()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Bytewax source: one poll of a partition of the topic gives one RawBatch with its offsets."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 
@@ -26,10 +27,12 @@ POLL_RECORDS = 10_000
 EPOCH_RECORDS = 500_000
 """What a partition may hand out between two snapshots: within an epoch nothing else stops it."""
 _IDLE = timedelta(milliseconds=5)
+_TICK_S = 0.5
+"""A partition without messages gives out an empty batch this often: time goes on downstream."""
 
 
 class RawBatch(Struct):
-    """The messages of one poll of one partition: one list a field.
+    """The messages of one poll of one partition: one list a field; without any, it is a tick.
 
     arrival_ms: the broker's append time, milliseconds since the epoch.
     next_offset: where the partition is read on.
@@ -112,6 +115,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._next_offset = self._first_offset(settings, start)
         self._taken = 0
         self._empty = False
+        self._ticked_at = time.monotonic()
         self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
 
     def next_batch(self) -> list[RawBatch]:
@@ -123,8 +127,9 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             return []
         messages = [m for m in self._consumer.consume(POLL_RECORDS, timeout=0) if _usable(m)]
         self._empty = not messages
-        if not messages:
+        if not messages and time.monotonic() - self._ticked_at < _TICK_S:
             return []
+        self._ticked_at = time.monotonic()
         self._taken += len(messages)
         batch = self._batch(messages)
         self._next_offset = batch.next_offset
@@ -148,7 +153,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._partition,
-            next_offset=offsets[-1] + 1,
+            next_offset=offsets[-1] + 1 if offsets else self._next_offset,
             key=[m.key() for m in messages],
             value=[m.value() for m in messages],
             arrival_ms=[m.timestamp()[1] for m in messages],

@@ -22,7 +22,7 @@ from stack.timescale import DURABLE
 from stack.waiting import wait_until
 
 HISTORY_MINUTES = 35
-BURST_MOST = 400
+BURST_ERRORS = 60
 _DEADLINE_S = 30
 _EVERY_S = 0.01
 _LINES = 5
@@ -53,8 +53,8 @@ def _play(console: Console, steps: Progress, stack: Stack) -> None:
         with _step(steps, "history stored and counted by the flow"):
             _wait_until_counted(stack, posted)
         with _step(steps, f"burst of errors on {story.BROKEN}, live"):
-            incident, took_s = _incident_of_burst(client, stack, token)
-            lines = _first_lines(client, stack, incident["id"], token)
+            incident_id, took_s = _burst(client, stack, token)
+            incident, lines = _evidence(client, stack, incident_id, token)
         steps.stop()
         console.print(_picture(incident, lines, took_s, posted))
 
@@ -86,55 +86,49 @@ def _wait_until_counted(stack: Stack, records: int) -> None:
         wait_until(counted, "the history is counted", deadline_s=_DEADLINE_S)
 
 
-def _incident_of_burst(
-    client: httpx.Client, stack: Stack, token: str
-) -> tuple[dict[str, Any], float]:
-    """Post errors until the incident shows, and a few more; return it and the seconds it took.
+def _burst(client: httpx.Client, stack: Stack, token: str) -> tuple[str, float]:
+    """Post errors, one a request; return the id of the incident and the seconds until it showed.
 
     The time runs from the moment before the first error's POST to the answer that shows it.
     """
-    enough = threading.Event()
-    began: list[float] = []
-    poster = threading.Thread(target=_post_burst, args=[stack, enough, began], daemon=True)
+    began = time.perf_counter()
+    poster = threading.Thread(target=_post_errors, args=[stack], daemon=True)
     poster.start()
-    try:
 
-        def visible() -> dict[str, Any] | None:
-            stack.require_running()
-            newest = _answer(client.get("/incidents?limit=1", headers=_bearer(token)))["data"]
-            return newest[0] if newest else None
+    def visible() -> str | None:
+        stack.require_running()
+        newest = _answer(client.get("/incidents?limit=1", headers=_bearer(token)))["data"]
+        return str(newest[0]["id"]) if newest else None
 
-        incident = wait_until(
-            visible, "the incident shows", deadline_s=_DEADLINE_S, every_s=_EVERY_S
-        )
-        took_s = time.perf_counter() - began[0]
-    finally:
-        enough.set()
-        poster.join()
-    return incident or {}, took_s
+    incident_id = wait_until(
+        visible, "the incident shows", deadline_s=_DEADLINE_S, every_s=_EVERY_S
+    )
+    took_s = time.perf_counter() - began
+    poster.join()
+    return incident_id or "", took_s
 
 
-def _post_burst(stack: Stack, enough: threading.Event, began: list[float]) -> None:
+def _post_errors(stack: Stack) -> None:
     with httpx.Client(base_url=stack.api_url, timeout=30) as client:
-        began.append(time.perf_counter())
-        for number in range(BURST_MOST):
+        for number in range(BURST_ERRORS):
             record = story.error(datetime.now(timezone.utc), number)
             client.post("/ingest", json=record, headers=_key(stack))
-            if enough.is_set():
-                return
 
 
-def _first_lines(
+def _evidence(
     client: httpx.Client, stack: Stack, incident_id: str, token: str
-) -> list[dict[str, Any]]:
-    """Return the first correlated log lines, as soon as the first of them is stored."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the incident and its first log lines, once the whole burst is stored."""
 
-    def stored() -> list[dict[str, Any]]:
+    def stored() -> list[dict[str, Any]] | None:
         stack.require_running()
         path = f"/incidents/{incident_id}/logs?limit={_LINES}"
-        return list(_answer(client.get(path, headers=_bearer(token)))["data"])
+        logs = _answer(client.get(path, headers=_bearer(token)))
+        return list(logs["data"]) if logs["meta"]["total"] >= BURST_ERRORS else None
 
-    return wait_until(stored, "the incident's logs show", deadline_s=_DEADLINE_S)
+    lines = wait_until(stored, "the incident's logs show", deadline_s=_DEADLINE_S)
+    incident = _answer(client.get(f"/incidents/{incident_id}", headers=_bearer(token)))
+    return incident, lines or []
 
 
 def _picture(

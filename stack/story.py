@@ -51,7 +51,7 @@ def error(when: datetime, number: int) -> Record:
         "timestamp": when.isoformat(),
         "service_id": BROKEN,
         "level": "ERROR",
-        "message": f"charge failed: payment provider answered 503 (order {4200 + number})",
+        "message": f"charge of order {4200 + number} failed: provider answered 503",
         "metadata": {"order": 4200 + number, "provider": "acme-pay", "attempt": 1 + number % 3},
     }
 

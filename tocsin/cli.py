@@ -83,6 +83,19 @@ def settings() -> None:
     Console().print(table)
 
 
+@app.command()
+def demo() -> None:
+    """Play the main job on servers of its own: history, a burst of errors, the incident."""
+    try:
+        from stack.demo import demo as play  # noqa: PLC0415
+    except ImportError:
+        raise TocsinError(
+            "the demonstration needs a checkout with its tools: run `make demo` there"
+        ) from None
+
+    play(Console())
+
+
 @users.command("create")
 def create_user(
     email: Annotated[str, typer.Option(help="The address that they log in with")],

@@ -10,8 +10,7 @@ TocsinError
 │   └── PositionMoved    another flow wrote the same partition
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── AlreadyExists        a user or key with that name is there
-├── NotFound             nothing goes by that id
-└── StackError           a local server cannot be started
+└── NotFound             nothing goes by that id
 """
 
 
@@ -57,7 +56,3 @@ class AlreadyExists(TocsinError):
 
 class NotFound(TocsinError):
     """Nothing goes by that id or name."""
-
-
-class StackError(TocsinError):
-    """A local server (broker, TimescaleDB) cannot be set up or started."""
