@@ -11,8 +11,6 @@ from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from stack import timescale
@@ -103,12 +101,18 @@ def _print_line(process: str, line: str) -> None:
 
 def _introduce(stack: Stack) -> None:
     state = stack.state
-    table = Table.grid(padding=(0, 2))
-    table.add_row("API", stack.api_url)
-    table.add_row("API's description", f"{stack.api_url}/docs")
-    table.add_row("Admin", f"{state.admin_email}  password {state.admin_password}")
-    table.add_row("Ingest key", state.ingest_key)
-    table.add_row("Kafka", stack.kafka_bootstrap)
-    table.add_row("SQL", stack.database_url)
-    table.add_row("Secrets and logs", str(stack.folder))
-    console.print(Panel(table, title="Tocsin is up; Ctrl-C stops it", expand=False))
+    rows = {
+        "API": stack.api_url,
+        "API's description": f"{stack.api_url}/docs",
+        "admin's email": state.admin_email,
+        "admin's password": state.admin_password,
+        "ingest key": state.ingest_key or "",
+        "Kafka": stack.kafka_bootstrap,
+        "SQL": stack.database_url,
+        "secrets and logs": str(stack.folder),
+    }
+    console.print("\n[bold green]Tocsin is up[/bold green]; Ctrl-C stops it\n")
+    # Whole lines, however narrow the terminal: these are there to be copied.
+    for name, value in rows.items():
+        console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
+    console.print()

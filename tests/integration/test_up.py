@@ -35,7 +35,7 @@ class Up:
             "STACK_DATABASE_PORT": str(self.ports[0]),
             "STACK_BROKER_PORT": str(self.ports[1]),
             "TOCSIN_API_PORT": str(self.ports[2]),
-            "COLUMNS": "300",
+            "COLUMNS": "40",
         }
         self.starter: Process | None = None
 
@@ -53,7 +53,7 @@ class Up:
 
         def is_up() -> bool:
             starter.require_running()
-            return "Tocsin is up" in self.log.read_text()
+            return "secrets and logs" in self.log.read_text()
 
         wait_until(is_up, "Tocsin is up", deadline_s=90)
         return starter
@@ -96,7 +96,7 @@ def up(timescale: Timescale, tmp_path: Path) -> Iterator[Up]:
 
 
 def credentials(log: str) -> set[str]:
-    return set(re.findall(r"(?:Ingest key|password) +(\S+)", log))
+    return set(re.findall(r"(?:ingest key|password) +(\S+)", log))
 
 
 def test_up_serves_and_sigterm_leaves_nothing_running(up: Up) -> None:
