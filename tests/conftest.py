@@ -33,15 +33,28 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure when the services are required."""
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failure when the services are required."""
     report = yield
     if REQUIRE_SERVICES and report.skipped and not hasattr(report, "wasxfail"):
+        report.longrepr = f"{reason_of(report)} (REQUIRE_SERVICES=1 allows no skip)"
         report.outcome = "failed"
-        report.longrepr = f"skipped, but REQUIRE_SERVICES=1: {call.excinfo and call.excinfo.value}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a module that skips itself into a failure when the services are required."""
+    report = yield
+    if REQUIRE_SERVICES and report.skipped:
+        report.longrepr = f"{reason_of(report)} (REQUIRE_SERVICES=1 allows no skip)"
+        report.outcome = "failed"
+    return report
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why it was skipped."""
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
 @contextmanager
