@@ -16,12 +16,11 @@ from confluent_kafka import Producer
 from bench.measurement import Figure
 from bench.workload import wire_records
 from flows.parse import parse_batch
-from flows.source import RawBatch
 from sql import writer
 from stack.processes import Process
 from stack.running import Stack, temporary
 from stack.waiting import wait_until
-from tocsin.batches import RecordBatch
+from tocsin.batches import RawBatch, RecordBatch
 from tocsin.topics import PARTITIONER
 
 ID = "flow-throughput"

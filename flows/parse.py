@@ -1,7 +1,6 @@
 """Bytes to records: one RawBatch gives one RecordBatch, with what had to be put aside."""
 
-from flows.source import RawBatch
-from tocsin.batches import DeadLetter, RecordBatch
+from tocsin.batches import DeadLetter, RawBatch, RecordBatch
 from tocsin.records import (
     AHEAD_MS_MAX,
     LogRecord,

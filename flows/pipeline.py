@@ -11,8 +11,8 @@ from flows.cut import cut_runs
 from flows.detect import Changes, detector_builder
 from flows.parse import parse_batch
 from flows.sinks import DetectionSink, Progress
-from flows.source import RawBatch, part_name
-from tocsin.batches import RecordBatch
+from flows.source import part_name
+from tocsin.batches import RawBatch, RecordBatch
 from tocsin.detection import SettingsTimeline
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
+from typing import cast
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -17,6 +18,7 @@ from confluent_kafka import (
 )
 from msgspec import Struct
 
+from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError, RecoveryAhead
 from tocsin.settings import Settings
 from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
@@ -29,22 +31,6 @@ EPOCH_RECORDS = 500_000
 _IDLE = timedelta(milliseconds=5)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
-
-
-class RawBatch(Struct):
-    """The messages of one poll of one partition: one list a field; without any, it is a tick.
-
-    arrival_ms: the broker's append time, milliseconds since the epoch.
-    next_offset: where the partition is read on.
-    """
-
-    incarnation: int
-    partition: int
-    next_offset: int
-    key: list[bytes | None]
-    value: list[bytes | None]
-    arrival_ms: list[int]
-    offset: list[int]
 
 
 class Position(Struct, frozen=True):
@@ -149,7 +135,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._consumer.close()
 
     def _batch(self, messages: list[Message]) -> RawBatch:
-        offsets = [m.offset() for m in messages]
+        offsets = cast("list[int]", [m.offset() for m in messages])
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._partition,

@@ -1,8 +1,24 @@
-"""What travels from the source to the log sink: records as columns, and what was put aside."""
+"""What travels from the source to the log sink: a poll's messages, records, dead letters."""
 
 from bisect import bisect_left
 
 from msgspec import Struct
+
+
+class RawBatch(Struct):
+    """The messages of one poll of one partition: one list a field; without any, it is a tick.
+
+    arrival_ms: the broker's append time, milliseconds since the epoch.
+    next_offset: where the partition is read on.
+    """
+
+    incarnation: int
+    partition: int
+    next_offset: int
+    key: list[bytes | None]
+    value: list[bytes | None]
+    arrival_ms: list[int]
+    offset: list[int]
 
 
 class DeadLetter(Struct, frozen=True):
