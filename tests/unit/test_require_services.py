@@ -28,8 +28,9 @@ def run_pytest(folder: Path, require_services: str) -> subprocess.CompletedProce
     (folder / "test_it.py").write_text(SKIPPED_TEST)
     (folder / "test_module.py").write_text(SKIPPED_MODULE)
     (folder / "test_known.py").write_text(EXPECTED_FAILURE)
+    options = ["-p", "tests.conftest", "-rs", "--continue-on-collection-errors"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-rs", "--tb=short", folder],
+        [sys.executable, "-m", "pytest", *options, folder],
         cwd=CHECKOUT,
         env={**os.environ, "REQUIRE_SERVICES": require_services},
         capture_output=True,
