@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import structlog
 from sanic import Request, Sanic
 from sanic.config import Config
+from sanic.exceptions import RequestCancelled
 from sanic.response import BaseHTTPResponse
 
 from api.auth import Tokens
@@ -56,8 +57,8 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         app.add_route(route.handler, route.path, methods=[route.method], name=_name(route))
     app.add_route(docs.page, "/docs", methods=["GET"], name="docs")
     app.add_route(docs.document, "/docs/openapi.json", methods=["GET"], name="openapi")
-    app.exception(Exception)(answer_exception)
-    app.register_middleware(_begin, "request")
+    for kind in (Exception, RequestCancelled):  # the latter is no Exception
+        app.error_handler.add(kind, answer_exception)
     app.register_middleware(_end, "response")
     _live_with(app, reader, publisher, passwords)
     return app
@@ -115,14 +116,11 @@ def _live_with(app: App, reader: Reader, publisher: Publisher, passwords: Passwo
     app.after_server_stop(disconnect)
 
 
-def _begin(request: Request) -> None:
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id(request))
-
-
 def _end(request: Request, response: BaseHTTPResponse) -> None:
-    response.headers[REQUEST_ID_HEADER] = request_id(request)
-    if response.status < 400 and request.path in _QUIET:
+    name = request_id(request)
+    response.headers[REQUEST_ID_HEADER] = name
+    status = response.status
+    if status < 400 and request.path in _QUIET:
         return
-    level = log.warning if response.status >= 500 else log.info
-    level("request", method=request.method, path=request.path, status=response.status)
+    level = log.warning if status >= 500 else log.info
+    level("request", method=request.method, path=request.path, status=status, request_id=name)

@@ -1,21 +1,27 @@
 """One shape for every error: RFC 9457 `application/problem+json`, with the request's id."""
 
+import itertools
 import re
+import secrets
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import structlog
 from msgspec import Struct
 from sanic import HTTPResponse, Request
-from sanic.exceptions import SanicException
+from sanic.exceptions import RequestCancelled, SanicException
 
 from tocsin.errors import AlreadyExists, BrokerError, NotFound, StorageError
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 RETRY_AFTER_S = 2
+CLIENT_GONE = 499
+"""What the log says of a client that left before its answer; nobody receives it."""
+# Unique without asking the system for random bytes at every request.
+_PROCESS = secrets.token_hex(6)
+_NUMBERS = itertools.count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -63,13 +69,15 @@ def request_id(request: Request) -> str:
     if isinstance(known, str):
         return known
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    name = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    name = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_NUMBERS):x}"
     request.ctx.request_id = name
     return name
 
 
-def answer_exception(request: Request, exception: Exception) -> HTTPResponse:
+def answer_exception(request: Request, exception: BaseException) -> HTTPResponse:
     """Turn whatever a request ended in into a problem; what nobody foresaw goes to the log."""
+    if isinstance(exception, RequestCancelled):
+        return HTTPResponse(status=CLIENT_GONE)
     refusal = _refusal(exception)
     if refusal is None:
         log.error("unexpected", exc_info=exception, request_id=request_id(request))
@@ -95,7 +103,7 @@ def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:
     )
 
 
-def _refusal(exception: Exception) -> Refusal | None:
+def _refusal(exception: BaseException) -> Refusal | None:
     if isinstance(exception, Refusal):
         return exception
     if isinstance(exception, NotFound):
