@@ -127,11 +127,11 @@ class Committer(Generic[Job]):
                 conn = conn or self._connect()
                 self._commit(conn, jobs)
             except (psycopg.Error, StorageError, BrokerError) as error:
-                if not _passing(error):
-                    raise
                 if conn is not None:
                     conn.close()
                 conn = None
+                if not _passing(error):
+                    raise
                 if time.monotonic() - said_at > _SAY_AGAIN_S:
                     said_at = time.monotonic()
                     log.warning(
