@@ -102,7 +102,8 @@ def require_mmdebstrap(say: Say) -> None:
         )
     say("installing mmdebstrap")
     _run(["apt-get", "update", "-qq"], "apt-get update")
-    _run(["apt-get", "install", "-qqy", "mmdebstrap"], "apt-get install mmdebstrap")
+    packages = ["mmdebstrap", "debian-archive-keyring"]
+    _run(["apt-get", "install", "-qqy", *packages], "apt-get install mmdebstrap")
 
 
 def _lay_out_aside(root: Path, say: Say) -> None:
