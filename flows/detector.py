@@ -139,37 +139,46 @@ class Detector:
     @classmethod
     def rebuild(
         cls,
-        service_id: str,
+        newest: WindowRow,
         windows: Iterable[WindowRow],
         last_incident: IncidentRow | None,
         timeline: SettingsTimeline,
     ) -> Detector:
         """Return the detector whose drained rows these are.
 
-        windows: at least the service's row with the greatest (offset, clock_start_ms) and the rows
-            of the `timeline.history_windows` windows up to that clock; further ones do no harm.
+        newest: one of the service's rows with the greatest (offset, clock_start_ms); after the
+            topic was made again, among the rows written since.
+        windows: at least the service's rows of the `timeline.history_windows` windows up to that
+            clock; further ones do no harm.
         last_incident: the service's open incident, else the one that was resolved last.
         """
-        detector = cls(service_id, timeline)
-        detector.offset, detector._windows = windows_from_rows(windows, timeline)
-        detector._incidents = incidents_from_row(last_incident, service_id)
+        detector = cls(newest.service_id, timeline)
+        detector.offset = newest.offset
+        detector._windows = windows_from_rows(newest, windows, timeline)
+        detector._incidents = incidents_from_row(last_incident, newest.service_id)
         return detector
 
     def _reach(self, run: Run) -> Windows:
-        """Move the clock to where a run finds it: past a silence before it, then to its window."""
+        """Move the clock to where a run finds it: past a silence before it, then to its window.
+
+        Until the run itself is counted, rows are as of the record before it, so that those of a
+        service that is forgotten now never pass for newer than those of its next life. The record
+        before it may be of a former topic, whose offsets were higher.
+        """
         windows = self._windows
         if windows is not None:
-            windows.now_ms, windows.offset = run.last_arrival_ms, run.offset
+            windows.now_ms = run.last_arrival_ms
+            windows.offset = min(windows.offset, run.offset - 1)
             settings = self._timeline.versions[0]
             if run.first_arrival_ms - windows.arrival_ms > settings.idle_ms:
                 self._move(windows, (run.first_arrival_ms - settings.idle_margin_ms) // WINDOW_MS)
             if run.window > windows.clock and not windows.retired:
                 self._move(windows, run.window)
-            if not windows.retired:
-                return windows
-        self._windows = begun = Windows.begin(run.window, self._timeline)
-        begun.now_ms, begun.offset = run.last_arrival_ms, run.offset
-        return begun
+        if windows is None or windows.retired:
+            self._windows = windows = Windows.begin(run.window, self._timeline)
+            windows.now_ms = run.last_arrival_ms
+        windows.offset = run.offset
+        return windows
 
     def _amend(self, run: Run, windows: Windows) -> None:
         """Count a late run; judge the errors of its window again, on time and late together."""
@@ -211,15 +220,11 @@ class Detector:
             windows.mark_silence(closed)
 
     def _retire(self, windows: Windows) -> None:
-        """Close the two open windows and forget the service, but for its resolved window.
-
-        Its rows are as of the last record applied: the one that comes now begins anew.
-        """
+        """Close the two open windows and forget the service, but for its resolved window."""
         self._close(windows)
         windows.previous = windows.present
         self._close(windows)
         windows.retired = True
-        windows.offset = self.offset or 0
         self._build_rows()
         self._windows = None
 

@@ -11,6 +11,7 @@ BREACHED: Final = 4
 FIRED: Final = 8
 
 _LEFT_OUT: Final = FLAGGED | UNKNOWN
+_WIDTHS: Final = (("B", 8), ("H", 16), ("I", 32), ("Q", 64))
 
 
 class History:
@@ -161,7 +162,7 @@ def _zeros(typecode: str, length: int) -> "array[int]":
 
 
 def _pack(ring: "array[int]") -> bytes:
-    largest = max(ring)
-    typecode = next(code for code in "BHIQ" if largest >> (8 * array(code).itemsize) == 0)
+    bits = max(ring).bit_length()
+    typecode = next(code for code, width in _WIDTHS if bits <= width)
     narrow = ring if typecode == ring.typecode else array(typecode, ring)
     return typecode.encode() + narrow.tobytes()

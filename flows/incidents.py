@@ -93,7 +93,7 @@ class Incidents:
         observed: errors of the window, on time and late. Nothing else of the window is judged
         again: late records never touch baselines, breaches, calm, flags or a resolved incident.
         """
-        if observed <= window.settings.minimum_count or observed < window.limits.signal:
+        if not window.signals_with(observed):
             return
         if self.open is not None and window.number < self.open.low:
             return

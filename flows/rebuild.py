@@ -1,7 +1,6 @@
 """A detector's state read back from the rows that it wrote: what a lost recovery store costs."""
 
 from collections.abc import Iterable
-from operator import attrgetter
 
 from flows.baseline import Baseline, GuardedBaseline
 from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN, History
@@ -12,27 +11,21 @@ from tocsin.detection import WINDOW_MS, IncidentStatus, SettingsTimeline, Verdic
 
 
 def windows_from_rows(
-    rows: Iterable[WindowRow], timeline: SettingsTimeline
-) -> tuple[int | None, Windows | None]:
-    """Return the offset up to which the rows are true, and the windows that they describe.
+    newest: WindowRow, rows: Iterable[WindowRow], timeline: SettingsTimeline
+) -> Windows | None:
+    """Return the windows of a service as of its newest row; None if it was forgotten then.
 
-    There are no windows of a service that was forgotten: its clock's row is closed. Rows of a
-    former life of the service have another first window, or are newer than the clock.
+    The row of the clock's window is closed only then. Rows of a former life of the service have
+    another first window, or are newer than the clock.
     """
-    every = list(rows)
-    newest = max(every, key=attrgetter("offset", "clock_start_ms"), default=None)
-    if newest is None:
-        return None, None
     ours = {
         row.window_start_ms // WINDOW_MS: row
-        for row in every
+        for row in rows
         if row.first_start_ms == newest.first_start_ms
         and row.window_start_ms <= newest.clock_start_ms
     }
     present = ours[newest.clock_start_ms // WINDOW_MS]
-    if present.closed:
-        return newest.offset, None
-    return newest.offset, _windows(present, ours, timeline)
+    return None if present.closed else _windows(present, ours, timeline)
 
 
 def incidents_from_row(row: IncidentRow | None, service_id: str) -> Incidents:

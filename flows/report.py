@@ -3,22 +3,23 @@
 from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN
 from flows.incidents import Incident
 from flows.rows import IncidentRow, WindowRow
-from flows.verdict import name_severity, name_verdict, score
-from flows.windows import Windows
-from tocsin.detection import WINDOW_MS, IncidentStatus, incident_id
+from flows.verdict import is_below_minimum, score
+from flows.windows import Window, Windows
+from tocsin.detection import WINDOW_MS, IncidentStatus, Severity, Verdict, incident_id
 
 
 def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
     """Build the row of an open or kept window as it stands now."""
     window = windows.find(number)
     is_open = windows.is_open(number)
-    late_errors = late_total = marks = 0
-    if not is_open:
+    late_errors = late_total = 0
+    if is_open:
+        marks = BREACHED * window.breaches | FIRED * windows.fires(window)
+    else:
         late_errors, late_total = windows.history.late_of(number)
         marks = windows.history.marks_of(number)
-    breached = window.breaches if is_open else bool(marks & BREACHED)
     observed = window.errors + late_errors
-    plain, guarded, limits = window.plain, window.guarded, window.limits
+    plain, guarded = window.plain, window.guarded
     return WindowRow(
         service_id=service_id,
         window_start_ms=number * WINDOW_MS,
@@ -35,18 +36,8 @@ def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
         guarded_records=None if guarded is None else guarded.records,
         z=score(observed, plain),
         guarded_z=score(window.errors, guarded),
-        verdict=name_verdict(
-            observed,
-            limits,
-            breached=breached,
-            fired=windows.fires(window) if is_open else bool(marks & FIRED),
-            unknown=bool(marks & UNKNOWN),
-            warm=plain.n >= window.settings.minimum_baseline_windows,
-        ),
-        severity=name_severity(
-            abnormal=breached or observed >= limits.signal,
-            critical=observed >= limits.signal_critical or window.errors >= limits.breach_critical,
-        ),
+        verdict=_verdict(window, observed, marks),
+        severity=_severity(window, observed, marks),
         closed=not is_open,
         flagged=bool(marks & FLAGGED),
         unknown=bool(marks & UNKNOWN),
@@ -59,6 +50,35 @@ def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
         gap_windows=windows.gap,
         too_late=windows.too_late,
     )
+
+
+def _verdict(window: Window, observed: int, marks: int) -> Verdict:
+    """Name the strongest that holds of a window with so many errors, on time or late."""
+    verdict = Verdict.NORMAL
+    if marks & UNKNOWN:
+        verdict = Verdict.UNKNOWN
+    elif marks & FIRED:
+        verdict = Verdict.FIRE
+    elif marks & BREACHED:
+        verdict = Verdict.BREACH
+    elif window.plain.n < window.settings.minimum_baseline_windows:
+        verdict = Verdict.WARMING_UP
+    elif window.signals_with(observed):
+        verdict = Verdict.SIGNAL
+    elif is_below_minimum(observed, window.plain, window.settings):
+        verdict = Verdict.BELOW_MINIMUM
+    return verdict
+
+
+def _severity(window: Window, observed: int, marks: int) -> Severity | None:
+    """Name how bad a window is that signals or breaches; None for any other."""
+    signals = window.signals_with(observed)
+    if not (signals or marks & BREACHED):
+        return None
+    limits = window.limits
+    if observed >= limits.signal_critical or window.errors >= limits.breach_critical:
+        return Severity.CRITICAL
+    return Severity.HIGH
 
 
 def incident_row(service_id: str, incident: Incident, windows: Windows) -> IncidentRow:

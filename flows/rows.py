@@ -134,6 +134,7 @@ class IncidentEvent(Struct, frozen=True, gc=False):
 
     window_start_ms: the window that was judged or closed. at_ms: arrival of the deciding record.
     count, z: errors of that window and the score that decided, None where a closing did.
+    offset: of the last record that was counted then.
     """
 
     incident_id: str

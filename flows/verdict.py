@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from flows.baseline import Baseline, GuardedBaseline
-from tocsin.detection import DetectionSettings, Severity, Verdict
+from tocsin.detection import DetectionSettings
 
 NEVER: Final = sys.maxsize
 """The least count of a test that cannot hold."""
@@ -34,11 +34,9 @@ NO_SPREAD_Z: Final = 999.0
 class Limits(NamedTuple):
     """From how many errors on each test of a window holds.
 
-    above: z over the threshold on the plain baseline, whatever the minimum count.
     fire: alone, without breaches before it. hot: in a confirmed incident.
     """
 
-    above: int
     signal: int
     signal_critical: int
     breach: int
@@ -78,10 +76,9 @@ def limits_of(
 ) -> Limits:
     """Turn the baselines of a window into the least counts of its tests."""
     over_minimum = settings.minimum_count + 1
-    above = signal = signal_critical = NEVER
+    signal = signal_critical = NEVER
     if plain.n >= settings.minimum_baseline_windows:
-        above = least_count_above(plain, settings.threshold_sigma)
-        signal = max(over_minimum, above)
+        signal = max(over_minimum, least_count_above(plain, settings.threshold_sigma))
         signal_critical = max(signal, least_count_above(plain, settings.critical_sigma))
     breach = breach_critical = fire = hot = NEVER
     if guarded is not None and guarded.n >= settings.minimum_baseline_windows:
@@ -92,31 +89,16 @@ def limits_of(
         breach_critical = max(breach, least_count_above(guarded, settings.critical_sigma))
         fire = max(breach, least_count_above(guarded, settings.confirm_sigma))
         hot = max(over_minimum, least_count_above(guarded, settings.hot_sigma))
-    return Limits(above, signal, signal_critical, breach, breach_critical, fire, hot)
+    return Limits(signal, signal_critical, breach, breach_critical, fire, hot)
 
 
-def name_verdict(
-    observed: int, limits: Limits, *, breached: bool, fired: bool, unknown: bool, warm: bool
-) -> Verdict:
-    """Name the strongest that holds of a window with so many errors, on time or late."""
-    if unknown:
-        return Verdict.UNKNOWN
-    if fired:
-        return Verdict.FIRE
-    if breached:
-        return Verdict.BREACH
-    if not warm:
-        return Verdict.WARMING_UP
-    if observed >= limits.signal:
-        return Verdict.SIGNAL
-    return Verdict.BELOW_MINIMUM if observed >= limits.above else Verdict.NORMAL
-
-
-def name_severity(*, abnormal: bool, critical: bool) -> Severity | None:
-    """Name how bad a window is that signals or breaches; None for any other."""
-    if not abnormal:
-        return None
-    return Severity.CRITICAL if critical else Severity.HIGH
+def is_below_minimum(observed: int, plain: Baseline, settings: DetectionSettings) -> bool:
+    """Tell whether z is over the threshold and only the minimum count keeps it from a SIGNAL."""
+    return (
+        0 < observed <= settings.minimum_count
+        and plain.n >= settings.minimum_baseline_windows
+        and observed >= least_count_above(plain, settings.threshold_sigma)
+    )
 
 
 def _ceil_div(dividend: int, divisor: int) -> int:

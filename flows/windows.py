@@ -50,7 +50,11 @@ class Window:
     @property
     def signals(self) -> bool:
         """SIGNAL, on the errors that came on time."""
-        return self.errors > self.settings.minimum_count and self.errors >= self.limits.signal
+        return self.signals_with(self.errors)
+
+    def signals_with(self, count: int) -> bool:
+        """SIGNAL, if the window had so many errors."""
+        return count > self.settings.minimum_count and count >= self.limits.signal
 
     @property
     def breaches(self) -> bool:
