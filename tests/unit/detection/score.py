@@ -1,0 +1,119 @@
+"""Scores incidents against labels: precision, recall, false incidents, delay.
+
+Times are in ms and windows in minutes, both from the labels' start or from the epoch. A moment
+(t, w) of an incident matches a label [a, b] of its service iff t >= a - 60 s, w <= b + 90 s and
+w + 120 s > a. The first match of a label counts and gives its delay max(0, t - a); a further one is
+a duplicate; a moment inside a step's `dontcare_until` or inside a `dontcare` interval is ignored;
+anything else is a false incident.
+"""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tests.unit.detection.replay import Tables, number_of
+from tocsin.detection import WINDOW_MS
+
+Labels = dict[str, Any]
+
+
+class Scored(NamedTuple):
+    """The moments of one incident, as (time in ms, window)."""
+
+    service: str
+    moments: list[tuple[int, int]]
+
+
+class Score(NamedTuple):
+    """Measures over all labels; delays from the true start."""
+
+    hits: int
+    precision: float
+    recall: float
+    recall_clear: float
+    f1: float
+    false_per_service_day: float
+    duplicates_per_hit: float
+    delay_median_s: float
+    delay_p90_s: float
+
+
+def confirmations(replays: dict[str, Tables]) -> list[Scored]:
+    """Return the confirmed incidents, at the moment of their confirmation."""
+    return [
+        Scored(service, [(row.confirmed_at_ms, number_of(row.confirmed_start_ms) or 0)])
+        for service, tables in replays.items()
+        for row in tables.incidents.values()
+        if row.confirmed_at_ms is not None
+    ]
+
+
+def openings(replays: dict[str, Tables]) -> list[Scored]:
+    """Return every incident, at its opening and, where that matches nothing, its confirmation."""
+    scored = []
+    for service, tables in replays.items():
+        for row in tables.incidents.values():
+            moments = [(row.opened_at_ms, row.window_start_ms // WINDOW_MS)]
+            if row.confirmed_at_ms is not None:
+                moments.append((row.confirmed_at_ms, number_of(row.confirmed_start_ms) or 0))
+            scored.append(Scored(service, moments))
+    return scored
+
+
+def score_incidents(labels: Labels, incidents: Iterable[Scored]) -> Score:
+    t0_ms = labels["t0_ms"]
+    delays: dict[Any, float] = {}
+    duplicates = false = 0
+    for incident in sorted(incidents, key=lambda one: (one.moments[0][0], one.service)):
+        mine = [one for one in labels["incidents"] if one["service"] == incident.service]
+        hit = _first_match(mine, incident.moments, t0_ms)
+        if hit is None:
+            false += not _ignored(labels, mine, incident, t0_ms)
+        elif hit[0]["id"] in delays:
+            duplicates += 1
+        else:
+            delays[hit[0]["id"]] = max(0, hit[1] - (hit[0]["start"] - t0_ms)) / 1000
+    return _summary(labels, delays, duplicates, false)
+
+
+def _first_match(
+    labels: list[Labels], moments: list[tuple[int, int]], t0_ms: int
+) -> tuple[Labels, int] | None:
+    for time_ms, window in moments:
+        for label in labels:
+            start, end = label["start"] - t0_ms, label["end"] - t0_ms
+            window_ms = window * WINDOW_MS
+            in_time = time_ms >= start - 60_000 and window_ms <= end + 90_000
+            if in_time and window_ms + 120_000 > start:
+                return label, time_ms
+    return None
+
+
+def _ignored(labels: Labels, mine: list[Labels], incident: Scored, t0_ms: int) -> bool:
+    for time_ms, _ in incident.moments:
+        absolute_ms = time_ms + t0_ms
+        for label in mine:
+            if "dontcare_until" in label and label["end"] < absolute_ms <= label["dontcare_until"]:
+                return True
+        for quiet in labels.get("dontcare", []):
+            ours = quiet["service"] == incident.service
+            if ours and quiet["start"] <= absolute_ms <= quiet["end"]:
+                return True
+    return False
+
+
+def _summary(labels: Labels, delays: dict[Any, float], duplicates: int, false: int) -> Score:
+    clear = [one["id"] for one in labels["incidents"] if one["tier"] == "clear"]
+    hits, ordered = len(delays), sorted(delays.values())
+    precision, recall = hits / max(1, hits + false), hits / len(labels["incidents"])
+    return Score(
+        hits=hits,
+        precision=precision,
+        recall=recall,
+        recall_clear=sum(one in delays for one in clear) / max(1, len(clear)),
+        f1=2 * precision * recall / max(1e-9, precision + recall),
+        false_per_service_day=false / (labels["days"] * len(labels["services"])),
+        duplicates_per_hit=duplicates / max(1, hits),
+        delay_median_s=statistics.median(ordered),
+        delay_p90_s=ordered[int(0.9 * (hits - 1))],
+    )
