@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from stack import timescale
+from stack import folders
 from stack.errors import StackError
 from stack.processes import marked_processes
 from stack.running import CHECKOUT, MARK, Ports, Stack, running
@@ -85,7 +85,7 @@ def down() -> int:
     for pid in marked_processes(MARK, str(STATE_FOLDER)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    timescale.remove(load_state(STATE_FOLDER).name)
+    folders.remove(load_state(STATE_FOLDER).name)
     shutil.rmtree(STATE_FOLDER)
     _say("stopped; the data is deleted")
     return 0

@@ -17,6 +17,8 @@ from stack.processes import end_with_starter
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
 BIN = "/usr/lib/postgresql/17/bin"
+# Another package manager may have the lock for a while.
+PATIENTLY = ("-o", "DPkg::Lock::Timeout=300")
 
 Say = Callable[[str], None]
 
@@ -76,9 +78,9 @@ def install(*packages: str, say: Say = silent) -> Path:
         missing = [package for package in packages if package_version(package) is None]
         if missing:
             say(f"installing {', '.join(missing)} in the Debian 13 root")
-            apt_get = ["chroot", str(root), "apt-get", "-qq"]
+            apt_get = ["chroot", str(root), "apt-get", *PATIENTLY, "-qqy"]
             _run([*apt_get, "update"], "apt-get update")
-            _run([*apt_get, "install", "--yes", "--no-install-recommends", *missing], "apt-get")
+            _run([*apt_get, "--no-install-recommends", "install", *missing], "apt-get install")
     return root
 
 
@@ -103,14 +105,16 @@ def require_mmdebstrap(say: Say) -> None:
     say("installing mmdebstrap")
     _run(["apt-get", "update", "-qq"], "apt-get update")
     packages = ["mmdebstrap", "debian-archive-keyring"]
-    _run(["apt-get", "install", "-qqy", *packages], "apt-get install mmdebstrap")
+    _run(["apt-get", *PATIENTLY, "install", "-qqy", *packages], "apt-get install mmdebstrap")
 
 
 def _lay_out_aside(root: Path, say: Say) -> None:
-    """Lay out in a folder beside, then rename, so that a half-made root never has the name."""
+    """Lay out in a folder beside, then rename, so that a half-made root never has the name.
+
+    A root that has lost its server hands its folders, databases among them, to the new one.
+    """
     aside = root.with_name(f"{root.name}.partial")
-    for leftover in (aside, root):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
     say("laying out Debian 13 with TimescaleDB: once on this machine, about 40 s")
     try:
         _run(
@@ -128,15 +132,20 @@ def _lay_out_aside(root: Path, say: Say) -> None:
             ],
             f"mmdebstrap {SUITE}",
         )
-        (aside / "var/lib/tocsin").mkdir(mode=0o755)
         # No package may start a daemon of its own in here.
         no_daemons = aside / "usr/sbin/policy-rc.d"
         no_daemons.write_text("#!/bin/sh\nexit 101\n")
         no_daemons.chmod(0o755)
+        folders = "var/lib/tocsin"
+        if (root / folders).exists():
+            (root / folders).rename(aside / folders)
+        else:
+            (aside / folders).mkdir(mode=0o755)
         (aside / "etc/tocsin-complete").touch()
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    shutil.rmtree(root, ignore_errors=True)
     aside.rename(root)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from stack import debian, timescale
+from stack import debian, folders
 from stack.broker import LightBroker
 from stack.debian import Say, silent
 from stack.errors import StackError
@@ -215,7 +215,7 @@ def temporary(*, settings: Mapping[str, str] = FAST, say: Say = silent) -> Itera
             ) as stack:
                 yield stack
         finally:
-            timescale.remove(name)
+            folders.remove(name)
 
 
 @contextmanager
@@ -255,7 +255,7 @@ def _start_timescale(
     folder: Path, state: State, ports: Ports, settings: Mapping[str, str], say: Say
 ) -> Timescale:
     debian.lay_out(say)
-    timescale.sweep("temporary-")
+    folders.sweep("temporary-")
     _sweep_forsaken()
     say("starting TimescaleDB")
     server = Timescale(
@@ -272,7 +272,7 @@ def _start_timescale(
 
 def _sweep_forsaken() -> None:
     """Delete the data of stacks whose state folder has gone, and with it the password."""
-    for owner in (debian.root_folder() / timescale.HOME[1:]).glob("up-*/owner"):
+    for owner in folders.folder("").glob("up-*/owner"):
         folder = Path(owner.read_text())
         if not (folder / "state.json").exists():
-            timescale.remove(owner.parent.name)
+            folders.remove(owner.parent.name)

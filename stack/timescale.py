@@ -1,7 +1,5 @@
 """PostgreSQL 17 with TimescaleDB as a local process on loopback."""
 
-import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -12,16 +10,15 @@ from typing import IO
 
 import psycopg
 
-from stack import debian
+from stack import debian, folders
 from stack.debian import BIN, Say, silent
 from stack.errors import StackError
 from stack.ports import LOOPBACK, free_port, require_free
-from stack.processes import Process, descendants, end_with_starter, is_running
+from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 
 DATABASE = "tocsin"
 USER = "postgres"
-HOME = "/var/lib/tocsin"  # inside the root
 
 DURABLE: Mapping[str, str] = {}
 # Survives a killed server, whose writes the kernel has; not a power cut.
@@ -68,7 +65,7 @@ class Timescale:
     @property
     def folder(self) -> Path:
         """The server's folder as this machine sees it: data directory and log."""
-        return debian.root_folder() / HOME[1:] / self.name
+        return folders.folder(self.name)
 
     @property
     def jsonlog(self) -> Path:
@@ -128,11 +125,11 @@ class Timescale:
     def remove(self) -> None:
         """Stop the server and delete its data."""
         self.stop()
-        remove(self.name)
+        folders.remove(self.name)
 
     def _take_lock(self) -> None:
         if self._lock is None:
-            self._lock = try_lock(self.name)
+            self._lock = folders.try_lock(self.name)
         if self._lock is None:
             raise StackError(
                 f"the database {self.name} is run by another process: `make down` stops it"
@@ -149,8 +146,8 @@ class Timescale:
         PostgreSQL itself takes a pid that now belongs to another server for its own.
         """
         pid_file = self.folder / "pgdata/postmaster.pid"
-        if pid := live_postmaster(self.folder / "pgdata"):
-            end_postmaster(pid)
+        if pid := folders.live_postmaster(self.folder / "pgdata"):
+            folders.end_postmaster(pid)
         pid_file.unlink(missing_ok=True)
 
     def _initdb(self, root: Path) -> None:
@@ -166,10 +163,10 @@ class Timescale:
         done = subprocess.run(
             [
                 *_as_postgres(root, "initdb"),
-                f"--pgdata={HOME}/{self.name}/pgdata.partial",
+                f"--pgdata={folders.HOME}/{self.name}/pgdata.partial",
                 f"--username={USER}",
                 "--auth=scram-sha-256",
-                f"--pwfile={HOME}/{self.name}/password",
+                f"--pwfile={folders.HOME}/{self.name}/password",
                 "--encoding=UTF8",
                 "--locale=C.UTF-8",
                 "--no-sync",
@@ -198,7 +195,7 @@ class Timescale:
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        data_directory = f"{HOME}/{self.name}/pgdata"
+        data_directory = f"{folders.HOME}/{self.name}/pgdata"
         # The dying starter's signal is set inside: a change of user would clear it.
         server = end_with_starter([f"{BIN}/postgres", "-D", data_directory, *options], "INT")
         self._process = Process(
@@ -233,62 +230,3 @@ def _as_postgres(root: Path, command: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
-
-
-def try_lock(name: str) -> IO[str] | None:
-    """Lock the name of a data directory, or return None when a living process has it."""
-    path = debian.root_folder() / HOME[1:] / f"{name}.lock"
-    lock = path.open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock
-
-
-def live_postmaster(data_directory: Path) -> int | None:
-    """Return the pid of the server that runs on this data directory, if one does."""
-    try:
-        pid = int((data_directory / "postmaster.pid").read_text().split()[0])
-        # A postmaster's working directory is its data directory.
-        runs_here = Path(f"/proc/{pid}/cwd").samefile(data_directory)
-    except (OSError, ValueError, IndexError):
-        return None
-    return pid if runs_here and is_running(pid) else None
-
-
-def end_postmaster(pid: int) -> None:
-    """Shut down a server that this process didn't start."""
-    family = [pid, *descendants(pid)]
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)
-    wait_until(
-        lambda: not any(map(is_running, family)), f"the end of PostgreSQL {pid}", deadline_s=30
-    )
-
-
-def remove(name: str) -> bool:
-    """Delete a data directory, ending a server that outlived its starter.
-
-    Returns False, and touches nothing, when a living process has the name locked.
-    """
-    folder = debian.root_folder() / HOME[1:] / name
-    if not folder.parent.exists():
-        return True
-    lock = try_lock(name)
-    if lock is None:
-        return False
-    with lock:
-        if pid := live_postmaster(folder / "pgdata"):
-            end_postmaster(pid)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_name(f"{name}.lock").unlink(missing_ok=True)
-    return True
-
-
-def sweep(prefix: str) -> None:
-    """Delete the data directories of this prefix whose owners have died."""
-    home = debian.root_folder() / HOME[1:]
-    for folder in home.glob(f"{prefix}*/"):
-        remove(folder.name)

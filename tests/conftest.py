@@ -13,8 +13,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
-from stack import debian
-from stack import timescale as timescale_module
+from stack import debian, folders
 from stack.broker import LightBroker
 from stack.errors import StackError
 from stack.running import Ports, Stack, running, temporary
@@ -71,7 +70,7 @@ def timescale() -> Iterator[Timescale]:
     """The run's own TimescaleDB server."""
     with skip_without_server():
         debian.lay_out()
-        timescale_module.sweep("test-")
+        folders.sweep("test-")
         server = Timescale(
             f"test-{secrets.token_hex(6)}", password=secrets.token_urlsafe(16), settings=FAST
         )

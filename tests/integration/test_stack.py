@@ -16,9 +16,10 @@ from confluent_kafka.cimpl import NewTopic
 
 from stack.broker import LightBroker
 from stack.errors import StackError
+from stack.folders import live_postmaster, sweep
 from stack.ports import LOOPBACK, free_port
 from stack.processes import descendants, is_running
-from stack.timescale import FAST, Timescale, live_postmaster, sweep
+from stack.timescale import FAST, Timescale
 from stack.waiting import wait_until
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from stack import debian
+from stack import folders
 from stack.broker import LightBroker
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
 from stack.running import CHECKOUT, MARK
 from stack.state import load_state
-from stack.timescale import HOME, Timescale, live_postmaster
+from stack.timescale import Timescale
 from stack.waiting import wait_until
 
 
@@ -73,13 +73,13 @@ class Up:
     def remaining(self) -> list[int]:
         """Return the pids of what still runs, the servers' included."""
         commands = [pid for pid in marked_processes(MARK, str(self.folder)) if is_running(pid)]
-        postmaster = live_postmaster(self.data_folder / "pgdata")
+        postmaster = folders.live_postmaster(self.data_folder / "pgdata")
         return commands + ([postmaster] if postmaster else [])
 
     @property
     def data_folder(self) -> Path:
         """The folder of the database."""
-        return debian.root_folder() / HOME[1:] / load_state(self.folder).name
+        return folders.folder(load_state(self.folder).name)
 
 
 _SERVERS = {"DATABASE_URL", "KAFKA_BOOTSTRAP"}
