@@ -1,0 +1,205 @@
+"""The API as a process of its own, with a client, a topic and a database to look into."""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from psycopg import sql
+
+from api.accounts import create_key, create_user
+from stack.broker import LightBroker
+from stack.ports import free_port
+from stack.processes import Process
+from stack.timescale import Timescale
+from stack.waiting import wait_until
+from tocsin.settings import load_settings
+from tocsin.topics import create_topics
+
+PASSWORD = "correct horse battery"
+WAIT_S = 30
+
+
+class Api:
+    """One API process and what it was started with."""
+
+    def __init__(self, environ: Mapping[str, str], log: Path) -> None:
+        self.environ = {"TOCSIN_JWT_SECRET": secrets.token_urlsafe(48), **environ}
+        self.environ.setdefault("TOCSIN_API_PORT", str(free_port()))
+        self.settings = load_settings(self.environ)
+        self.url = f"http://{self.settings.api_host}:{self.settings.api_port}"
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S, trust_env=False)
+        self.log = log
+        self.process: Process | None = None
+        self._key: str | None = None
+        self._tokens: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start `tocsin api` and return when it answers."""
+        process = self.launch()
+        wait_until(lambda: self._answers(process), "the API answers", deadline_s=WAIT_S)
+
+    def launch(self) -> Process:
+        """Start `tocsin api`, whatever becomes of it."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TOCSIN_") and name not in {"DATABASE_URL", "KAFKA_BOOTSTRAP"}
+        }
+        self.process = Process(
+            "api",
+            [sys.executable, "-m", "tocsin", "api"],
+            log=self.log,
+            env={**inherited, **self.environ},
+        )
+        return self.process
+
+    def stop(self) -> None:
+        """Close the client and end the process."""
+        self.client.close()
+        if self.process is not None:
+            self.process.stop()
+
+    @property
+    def key(self) -> str:
+        """An ingest key of this API."""
+        if self._key is None:
+            self._key = create_key(self.settings, f"tests-{secrets.token_hex(4)}")
+        return self._key
+
+    def ingest(self, content: object, **headers: str) -> httpx.Response:
+        """Post records, as JSON or as the bytes given, with a good key unless told otherwise."""
+        sent = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(content, bytes):
+            return self.client.post("/ingest", content=content, headers={**sent, **given})
+        return self.client.post("/ingest", json=content, headers={**sent, **given})
+
+    def headers(self, role: str = "viewer") -> dict[str, str]:
+        """Return the headers of a logged-in person of this role."""
+        if role not in self._tokens:
+            email = f"{role}-{secrets.token_hex(4)}@example.org"
+            create_user(self.settings, email, PASSWORD, role)
+            answer = self.client.post("/auth/login", json={"email": email, "password": PASSWORD})
+            self._tokens[role] = answer.json()["access_token"]
+        return {"authorization": f"Bearer {self._tokens[role]}"}
+
+    def topic_records(self, service_id: str) -> list[Message]:
+        """Return everything on the topic of one service."""
+        found = read_topic(self.settings.kafka_bootstrap, self.settings.topic)
+        return [message for message in found if message.key() == service_id.encode()]
+
+    def _answers(self, process: Process) -> bool:
+        process.require_running()
+        try:
+            return self.client.get("/healthz").is_success
+        except httpx.TransportError:
+            return False
+
+
+def read_topic(bootstrap: str, topic: str) -> list[Message]:
+    """Return all messages of a topic, each partition's in order."""
+    # To the end as a fetch tells it: the light broker's watermark lags behind the last batch.
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    try:
+        parts = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, part, 0) for part in parts])
+        found: list[Message] = []
+        ended = 0
+        while ended < len(parts):
+            message = consumer.poll(WAIT_S)
+            assert message is not None, "the broker does not answer"
+            error = message.error()
+            if error is None:
+                found.append(message)
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                ended += 1
+        return found
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def clone(timescale: Timescale, template: str) -> Iterator[str]:
+    """Make a migrated database and yield its URL."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = timescale.database_url("postgres")
+    with psycopg.connect(admin, autocommit=True) as conn:
+        make = sql.SQL("create database {} template {}")
+        conn.execute(make.format(sql.Identifier(name), sql.Identifier(template)))
+    yield timescale.database_url(name)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        drop = sql.SQL("drop database {} with (force)")
+        conn.execute(drop.format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def api(
+    timescale: Timescale,
+    migrated_template: str,
+    broker: LightBroker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Api]:
+    """An API that anybody may register at, shared by all tests of this folder."""
+    with clone(timescale, migrated_template) as url:
+        shared = Api(
+            {
+                "DATABASE_URL": url,
+                "KAFKA_BOOTSTRAP": broker.bootstrap,
+                "TOCSIN_TOPIC": f"logs-{secrets.token_hex(4)}",
+                "TOCSIN_REGISTRATION": "open",
+                "TOCSIN_LOG_FORMAT": "json",
+            },
+            tmp_path_factory.mktemp("api") / "api.log",
+        )
+        create_topics(shared.settings)
+        try:
+            shared.start()
+            yield shared
+        finally:
+            shared.stop()
+
+
+@pytest.fixture
+def make_api(
+    database_url: str, broker: LightBroker, tmp_path: Path
+) -> Iterator[Callable[..., Api]]:
+    """A function that makes an API of this test's own, not yet started."""
+    made: list[Api] = []
+
+    def make(**environ: str) -> Api:
+        own = Api(
+            {
+                "DATABASE_URL": database_url,
+                "KAFKA_BOOTSTRAP": broker.bootstrap,
+                "TOCSIN_TOPIC": f"logs-{secrets.token_hex(4)}",
+                **environ,
+            },
+            tmp_path / f"api-{len(made)}.log",
+        )
+        made.append(own)
+        return own
+
+    yield make
+    for own in made:
+        own.stop()
+
+
+@pytest.fixture
+def service(unique_name: Callable[[str], str]) -> str:
+    """The name of a service that no other test sends logs of."""
+    return unique_name("service")

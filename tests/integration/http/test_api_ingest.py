@@ -1,0 +1,242 @@
+"""Ingest: what is acknowledged is on the topic; what is bad is named and sinks nothing else."""
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.http.conftest import Api
+from tocsin.records import MESSAGE_BYTES_MAX, parse_record
+
+NOW = datetime.now(timezone.utc)
+
+
+def record(service: str, **changes: object) -> dict[str, object]:
+    return {
+        "timestamp": NOW.isoformat(),
+        "service_id": service,
+        "level": "ERROR",
+        "message": "card declined",
+        **changes,
+    }
+
+
+def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return problem
+
+
+def test_acknowledged_record_is_on_the_topic(api: Api, service: str) -> None:
+    sent = record(service, metadata={"amount": 10.50, "π": None}, id="a-1")
+    answer = api.ingest(sent)
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 1, "refused": []}
+    (message,) = api.topic_records(service)
+    assert json.loads(message.value() or b"") == sent
+
+
+def test_every_record_of_an_acknowledged_batch_is_on_the_topic_in_order(
+    api: Api, service: str
+) -> None:
+    answer = api.ingest([record(service, message=str(i)) for i in range(1000)])
+    assert answer.json()["accepted"] == 1000
+    found = api.topic_records(service)
+    assert [parse_record(m.value() or b"").message for m in found] == [str(i) for i in range(1000)]
+
+
+def test_service_keeps_to_the_partition_that_java_would_choose(api: Api) -> None:
+    # Java's murmur2 of "checkout", positive, modulo 4 partitions, is fixed for all times.
+    api.ingest([record("checkout"), record("checkout")])
+    assert {message.partition() for message in api.topic_records("checkout")} == {
+        java_partition(b"checkout", api.settings.partitions)
+    }
+
+
+def java_partition(key: bytes, partitions: int) -> int:
+    """Kafka's `Utils.toPositive(Utils.murmur2(key)) % partitions`."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ len(key)) & mask
+    body = len(key) // 4 * 4
+    for i in range(0, body, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    rest = key[body:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
+
+
+def test_one_bad_record_does_not_sink_the_batch(api: Api, service: str) -> None:
+    answer = api.ingest([record(service), record(service, level="loud"), record(service)])
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 2
+    (refused,) = answer.json()["refused"]
+    assert refused["index"] == 1
+    assert "level" in refused["reason"]
+    assert len(api.topic_records(service)) == 2
+
+
+def test_batch_without_a_good_record_is_refused_with_every_reason(api: Api, service: str) -> None:
+    problem = assert_problem(api.ingest([{}, record(service, extra=1)]), 400)
+    assert [row["index"] for row in problem["refused"]] == [0, 1]
+    assert api.topic_records(service) == []
+
+
+def test_record_without_timestamp_gets_the_time_of_receipt(api: Api, service: str) -> None:
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
+    untimed = {name: value for name, value in record(service).items() if name != "timestamp"}
+    mentioned = {**untimed, "metadata": {"timestamp": "yesterday"}}
+    assert api.ingest([untimed, mentioned]).json()["accepted"] == 2
+    for message in api.topic_records(service):
+        stamped = parse_record(message.value() or b"")
+        assert before <= stamped.timestamp <= datetime.now(timezone.utc)
+
+
+def test_single_untimed_record_is_taken_with_blanks_around_it(api: Api, service: str) -> None:
+    body = b' \n { "service_id":"%s", "level":"warn", "message":"x" } \r\n' % service.encode()
+    assert api.ingest(body).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"timestamp": "yesterday"}, "timestamp"),
+        ({"timestamp": "2026-03-02T08:00:00"}, "timestamp"),
+        ({"timestamp": None}, "timestamp"),
+        ({"timestamp": (NOW + timedelta(minutes=6)).isoformat()}, "ahead"),
+        ({"service_id": ""}, "service_id"),
+        ({"service_id": "x" * 129}, "service_id"),
+        ({"service_id": 7}, "service_id"),
+        ({"level": 40}, "level"),
+        ({"level": "LOUD"}, "level"),
+        ({"message": None}, "message"),
+        ({"message": "x" * (MESSAGE_BYTES_MAX + 1)}, "message"),
+        ({"message": "nul \0 inside"}, "NUL"),
+        ({"metadata": [1]}, "metadata"),
+        ({"metadata": {"deep": "\0"}}, "NUL"),
+        ({"id": ""}, "id"),
+        ({"severity": "ERROR"}, "severity"),
+    ],
+)
+def test_record_that_breaks_the_contract_is_refused_by_name(
+    api: Api, service: str, change: dict[str, object], reason: str
+) -> None:
+    problem = assert_problem(api.ingest(record(service, **change)), 400)
+    (refused,) = problem["refused"]
+    assert reason in refused["reason"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"  ",
+        b"[]",
+        b"{",
+        b"[{]",
+        b"[1,",
+        b"not json",
+        b'{"a":1}{"b":2}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'"text"',
+        b"7",
+        b"null",
+        b"[null]",
+        b'[{"service_id":"\xff","level":"INFO","message":"x"}]',
+        b'{"service_id":"a","level":"INFO","message":"\\ud800"}',
+        b'{"service_id":"a","level":"INFO","message":"x","metadata":'
+        + b'{"a":' * 5000
+        + b"}" * 5001,
+        b'{"service_id":"a","level":"INFO","message":"x","metadata":{"n":1e99999}}',
+    ],
+)
+def test_body_that_holds_no_record_is_refused(api: Api, body: bytes) -> None:
+    assert_problem(api.ingest(body), 400)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "text/plain"},
+        {"content_type": "application/x-www-form-urlencoded"},
+        {"content_type": ""},
+        {"content_encoding": "gzip"},
+    ],
+)
+def test_body_of_another_type_is_refused(api: Api, service: str, headers: dict[str, str]) -> None:
+    body = json.dumps(record(service)).encode()
+    sent = gzip.compress(body) if "content_encoding" in headers else body
+    assert_problem(api.ingest(sent, **headers), 415)
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_is_known_by_any_spelling(api: Api, service: str, content_type: str) -> None:
+    assert api.ingest(record(service), content_type=content_type).status_code == 202
+
+
+def test_key_is_taken_from_either_header(api: Api, service: str) -> None:
+    body = json.dumps(record(service)).encode()
+    answer = api.client.post(
+        "/ingest",
+        content=body,
+        headers={"x-api-key": api.key, "content-type": "application/json"},
+    )
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "Bearer",
+        "Bearer tcs_",
+        "Bearer tcs__",
+        "Bearer tcs_0123456789abcdef_secret",
+        "Bearer ' OR 1=1 --",
+        "Bearer tcs_' OR 1=1 --_x",
+        "Bearer " + "tcs_" * 1000,
+        "Basic dGNzXzE6eA==",
+    ],
+)
+def test_without_a_good_key_nothing_is_taken(api: Api, service: str, key: str) -> None:
+    answer = api.ingest(record(service), authorization=key)
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_key_with_another_secret_is_refused(api: Api, service: str) -> None:
+    forged = api.key[:-1] + ("A" if api.key[-1] != "A" else "B")
+    assert_problem(api.ingest(record(service), authorization=f"Bearer {forged}"), 401)
+
+
+def test_key_with_bytes_beyond_ascii_is_refused(api: Api) -> None:
+    raw = httpx.Headers([(b"authorization", f"Bearer {api.key}".encode() + b"\xff\xe9")])
+    answer = api.client.post("/ingest", json={}, headers=raw)
+    assert_problem(answer, 401)
+
+
+def test_access_token_does_not_ingest(api: Api, service: str) -> None:
+    assert_problem(api.ingest(record(service), **api.headers("admin")), 401)
+
+
+def test_requests_over_the_limits_are_refused_as_too_large(
+    make_api: Callable[..., Api], service: str
+) -> None:
+    small = make_api(TOCSIN_MAX_BODY_BYTES="20000", TOCSIN_MAX_BATCH_RECORDS="10")
+    small.start()
+    assert_problem(small.ingest([record(service)] * 11), 413)
+    assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)
