@@ -50,7 +50,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         ingest=Ingest(settings, KeyRing(reader), publisher),
         users=Users(settings, reader, tokens, passwords),
         incidents=Incidents(reader, tokens),
-        health=Health(settings, reader, publisher),
+        health=Health(reader, publisher),
     )
     docs = Docs(routes)
     for route in routes:

@@ -12,7 +12,6 @@ from api.problems import unavailable
 from api.publisher import Publisher
 from sql.reader import Reader
 from tocsin.errors import BrokerError, StorageError
-from tocsin.settings import Settings
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -32,8 +31,7 @@ class Ready(Struct, frozen=True):
 class Health:
     """Answers orchestrators and load balancers."""
 
-    def __init__(self, settings: Settings, reader: Reader, publisher: Publisher) -> None:
-        self._topic = settings.topic
+    def __init__(self, reader: Reader, publisher: Publisher) -> None:
         self._reader = reader
         self._publisher = publisher
         self._probe: asyncio.Task[list[str]] | None = None
@@ -70,9 +68,7 @@ class Health:
 
     async def _ask_kafka(self) -> str | None:
         try:
-            names = await self._publisher.topic_names(PROBE_TIMEOUT_S)
-        except BrokerError:
-            return "kafka: does not answer"
-        if self._topic not in names:
-            return f"kafka: there is no topic {self._topic}, run `tocsin migrate`"
+            await self._publisher.require_topic(PROBE_TIMEOUT_S)
+        except BrokerError as error:
+            return f"kafka: {error}"
         return None

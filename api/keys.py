@@ -48,8 +48,7 @@ def new_key() -> NewKey:
 class KeyRing:
     """Knows which ingest keys are good, and keeps knowing while the database is away.
 
-    Every key is looked up again when it is no longer fresh, once for all requests that wait for
-    it. While the database is away the last answer holds, so that ingest goes on.
+    Every key is looked up again when it is no longer fresh, by one request at a time. While the database is away the last answer holds, so that ingest goes on.
     """
 
     def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +71,8 @@ class KeyRing:
         if prefix != _PREFIX or not secret or len(text) > 128:
             raise unauthorized("this takes an ingest key, tcs_<id>_<secret>, and no other token")
         known = self._known.get(key_id)
-        if known is None or known.fresh_until < self._clock():
+        # While one request asks again, the others go on with what is known.
+        if known is None or (known.fresh_until < self._clock() and key_id not in self._lookups):
             known = await self._look_up(key_id)
         if known.found is None or not hmac.compare_digest(known.found.hash, _hash(secret)):
             raise unauthorized(_UNKNOWN)

@@ -1,18 +1,21 @@
 """Delivery-confirmed writes to Kafka: `publish` returns when the records are stored."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from tocsin.errors import BrokerError
+from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
 from tocsin.topics import PARTITIONER
 
 RECORDS_IN_FLIGHT_MAX = 100_000
 BYTES_IN_FLIGHT_MAX = 128 * 1024 * 1024
 LINGER_MS = 2
+TOPIC_TIMEOUT_S = 2.0
 _BUSY_POLL_S = 0.001
 _IDLE_POLL_S = 0.25
 
@@ -76,9 +79,12 @@ class Publisher:
         self._bootstrap = settings.kafka_bootstrap
         self._records_max = records_max
         self._bytes_max = bytes_max
+        self._due: set[_Delivery] = set()
         self._records = 0
         self._bytes = 0
         self._fatal = False
+        self._topic_seen = False
+        self._asked: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._producer: Producer
         self._loop: asyncio.AbstractEventLoop
@@ -93,8 +99,11 @@ class Publisher:
         """Write records and return when the broker has acknowledged each.
 
         Raises BrokerError: too much is in flight already (then none of them was sent), or not all
-        were acknowledged within the time-out (then any of them may have been stored).
+        were acknowledged within the time-out (then any of them may have been stored). Raises
+        TopicMissing when there is no such topic.
         """
+        if not self._topic_seen:
+            await self.require_topic(min(self._timeout_s, TOPIC_TIMEOUT_S))
         count, size = len(records), sum([len(key) + len(value) for key, value in records])
         if self._records + count > self._records_max or self._bytes + size > self._bytes_max:
             raise BrokerError("too many records wait for Kafka's acknowledgement: try again later")
@@ -103,16 +112,30 @@ class Publisher:
         self._records += count
         self._bytes += size
         delivery = _Delivery(count, size, self._loop.create_future(), self._settle)
+        self._due.add(delivery)
         self._produce(records, delivery)
         await delivery.future
 
-    async def topic_names(self, timeout_s: float) -> set[str]:
-        """Ask the broker for its topics. Raises BrokerError when it does not answer."""
+    async def require_topic(self, timeout_s: float) -> None:
+        """Ask the broker whether the topic is there; those who ask at once share one answer.
+
+        Raises TopicMissing, or BrokerError when the broker does not answer.
+        """
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._ask_for_topic(timeout_s))
+        await asyncio.shield(self._asked)
+
+    async def _ask_for_topic(self, timeout_s: float) -> None:
+        # All topics, since a broker may make one that is asked for by name, with settings that
+        # are not ours. For the same reason nothing is produced before the topic was seen.
+        ask = self._producer.list_topics
         try:
-            found = await asyncio.to_thread(self._producer.list_topics, timeout=timeout_s)
-        except KafkaException as error:
-            raise _unconfirmed(error.args[0]) from None
-        return set(found.topics)
+            found = await self._loop.run_in_executor(None, partial(ask, timeout=timeout_s))
+        except KafkaException:
+            raise BrokerError("Kafka does not answer") from None
+        if self._topic not in found.topics:
+            raise TopicMissing(f"there is no topic {self._topic}: run `tocsin migrate`")
+        self._topic_seen = True
 
     async def stop(self) -> None:
         """Wait, as long as a publish may take, until all that was sent is settled; then end."""
@@ -136,10 +159,15 @@ class Publisher:
                 sent += 1
         except (BufferError, KafkaException) as error:
             # Those sent before still report.
-            delivery.give_up(len(records) - sent, _kafka_error(error))
+            cause = _kafka_error(error)
+            self._fatal = self._fatal or cause.fatal()
+            delivery.give_up(len(records) - sent, cause)
 
     def _poll(self) -> None:
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:  # so it tells of what it cannot go on from
+            self._on_error(error.args[0])
         if self._fatal:
             self._replace_producer()
         self._poll_in(_BUSY_POLL_S if self._records else _IDLE_POLL_S)
@@ -150,6 +178,7 @@ class Publisher:
         self._timer = self._loop.call_later(delay_s, self._poll)
 
     def _settle(self, delivery: _Delivery) -> None:
+        self._due.discard(delivery)
         self._records -= delivery.records
         self._bytes -= delivery.size
         if delivery.future.done():  # its client has gone
@@ -180,8 +209,10 @@ class Publisher:
         )
 
     def _on_error(self, error: KafkaError) -> None:
-        log.warning("kafka", error=error.str())
-        if error.code() == KafkaError._FATAL:  # noqa: SLF001 (librdkafka's name of the code)
+        # It also tells of every attempt to connect that fails; once an outage is enough.
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (librdkafka's name of it)
+            log.warning("kafka", error=error.str())
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
             self._fatal = True
 
     def _replace_producer(self) -> None:
@@ -189,8 +220,16 @@ class Publisher:
         log.error("kafka", error="the producer cannot go on, a new one takes over")
         ended, self._producer = self._producer, self._new_producer()
         self._fatal = False
-        ended.purge()
-        ended.flush(1)
+        for delivery in tuple(self._due):
+            delivery.give_up(delivery.remaining, KafkaError(KafkaError._FATAL))  # noqa: SLF001
+        self._loop.run_in_executor(None, _end, ended)
+
+
+def _end(producer: Producer) -> None:
+    """Let go of what a producer still holds; this may block, and nobody waits for its reports."""
+    with contextlib.suppress(KafkaException):
+        producer.purge()
+        producer.flush(1)
 
 
 def _unconfirmed(error: KafkaError) -> BrokerError:

@@ -1,0 +1,150 @@
+"""Outages: nothing is acknowledged that Kafka does not have; reading and ingest fail apart."""
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from stack.broker import LightBroker
+from stack.waiting import wait_until
+from tests.integration.http.conftest import WAIT_S, Api
+from tests.integration.http.test_api_ingest import assert_problem, record
+from tocsin.topics import create_topics
+
+
+@pytest.fixture
+def own_broker(broker: LightBroker, tmp_path: Path) -> Iterator[LightBroker]:
+    """A broker to break; `broker` has shown that one can be started, or skipped."""
+    server = LightBroker(tmp_path / "own.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_nothing_is_acknowledged_while_the_broker_is_away(
+    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+) -> None:
+    api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="1")
+    create_topics(api.settings)
+    api.start()
+    assert api.ingest(record(service)).status_code == 202
+    own_broker.stop()
+    began = time.monotonic()
+    answer = api.ingest([record(service)] * 10)
+    assert_problem(answer, 503)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert time.monotonic() - began < 5
+
+    own_broker.start()  # an empty one: producers must begin anew
+    create_topics(api.settings)
+    wait_until(
+        lambda: api.ingest(record(service)).status_code == 202,
+        "the API takes records again",
+        deadline_s=WAIT_S,
+    )
+    assert api.topic_records(service)
+
+
+def test_api_starts_without_a_broker_and_says_so(
+    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+) -> None:
+    own_broker.stop()
+    api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="0.5")
+    api.start()
+    assert "kafka" in str(assert_problem(api.client.get("/readyz"), 503)["detail"])
+    assert_problem(api.ingest(record(service)), 503)
+    own_broker.start()
+    assert_problem(api.ingest(record(service)), 503)
+    wait_until(
+        lambda: "no topic" in api.client.get("/readyz").text,
+        "the missing topic is named",
+        deadline_s=WAIT_S,
+    )
+    create_topics(api.settings)
+    wait_until(
+        lambda: api.client.get("/readyz").status_code == 200, "ready again", deadline_s=WAIT_S
+    )
+    wait_until(
+        lambda: api.ingest(record(service)).status_code == 202,
+        "the API takes records",
+        deadline_s=WAIT_S,
+    )
+
+
+def test_known_key_ingests_while_the_database_is_away(
+    make_api: Callable[..., Api], database_url: str, service: str
+) -> None:
+    api = make_api()
+    create_topics(api.settings)
+    api.start()
+    reader = api.headers("viewer")
+    assert api.ingest(record(service)).status_code == 202
+    unseen = "tcs_0123456789abcdef_secret"
+    with database_away(database_url):
+        assert api.ingest(record(service)).status_code == 202
+        answer = api.client.get("/incidents", headers=reader)
+        assert_problem(answer, 503)
+        assert "retry-after" in answer.headers
+        assert "database" in str(assert_problem(api.client.get("/readyz"), 503)["detail"])
+        assert_problem(api.ingest(record(service), authorization=f"Bearer {unseen}"), 503)
+    wait_until(
+        lambda: api.client.get("/incidents", headers=reader).status_code == 200,
+        "the API reads again",
+        deadline_s=WAIT_S,
+    )
+    assert len(api.topic_records(service)) == 2
+
+
+class database_away:  # noqa: N801 (reads as what it is: a context)
+    """Refuses every connection to a database and ends those that are there."""
+
+    def __init__(self, url: str) -> None:
+        self._name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        self._admin = psycopg.conninfo.make_conninfo(url, dbname="postgres")
+
+    def __enter__(self) -> None:
+        self._allow(sql.SQL("false"))
+        with psycopg.connect(self._admin, autocommit=True) as conn:
+            conn.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                [self._name],
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._allow(sql.SQL("true"))
+
+    def _allow(self, answer: sql.SQL) -> None:
+        statement = sql.SQL("alter database {} allow_connections {}")
+        with psycopg.connect(self._admin, autocommit=True) as conn:
+            conn.execute(statement.format(sql.Identifier(str(self._name)), answer))
+
+
+def test_terminated_api_answers_what_it_accepted(
+    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+) -> None:
+    api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
+    create_topics(api.settings)
+    api.start()
+    assert api.ingest(record(service)).status_code == 202
+    assert api.process is not None
+    os.kill(own_broker.process.pid, signal.SIGSTOP)
+    waiting = http.client.HTTPConnection(api.settings.api_host, api.settings.api_port)
+    headers = {"X-API-Key": api.key, "Content-Type": "application/json"}
+    waiting.request("POST", "/ingest", json.dumps(record(service)), headers)
+    for _ in range(3):  # what came later is answered, so the server has read what came before
+        assert api.client.get("/healthz").is_success
+    api.process.popen.send_signal(signal.SIGTERM)
+    wait_until(lambda: "Stopping" in api.log.read_text(), "the API stops", deadline_s=WAIT_S)
+    assert api.process.exit_code() is None
+    os.kill(own_broker.process.pid, signal.SIGCONT)
+    assert waiting.getresponse().status == 202
+    waiting.close()
+    assert api.process.popen.wait(WAIT_S) == 0
+    assert len(api.topic_records(service)) == 2
