@@ -1,4 +1,4 @@
-"""Programs not written by us, run from the Debian 13 root: rsyslogd, logger, kcat, curl."""
+"""Programs not written by us, run from the Debian 13 root: rsyslogd, logger, kcat, curl, jq."""
 
 import secrets
 import socket
@@ -14,7 +14,7 @@ from stack.processes import Process, end_with_starter
 from stack.running import CHECKOUT
 from stack.waiting import wait_until
 
-PACKAGES = ("rsyslog", "rsyslog-kafka", "kcat", "curl")
+PACKAGES = ("rsyslog", "rsyslog-kafka", "kcat", "curl", "jq")
 TEMPLATES = CHECKOUT / "docs/rsyslog"
 
 # What stands in our templates for a user to set.
