@@ -53,6 +53,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         health=Health(reader, publisher),
     )
     docs = Docs(routes)
+    app.ctx.description = docs.description
     for route in routes:
         app.add_route(route.handler, route.path, methods=[route.method], name=_name(route))
     app.add_route(docs.page, "/docs", methods=["GET"], name="docs")

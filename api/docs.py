@@ -27,9 +27,9 @@ class Docs:
     """Serves the description of the routes, as JSON and as a page."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        described = document(routes)
-        self._json = msgspec.json.encode(described)
-        self._html = page(described).encode()
+        self.description = document(routes)
+        self._json = msgspec.json.encode(self.description)
+        self._html = page(self.description).encode()
 
     async def document(self, _request: Request) -> HTTPResponse:
         """Answer the OpenAPI document."""

@@ -34,7 +34,8 @@ class Incident(Struct, frozen=True, kw_only=True):
     """A spike of errors, with the evidence that it was opened on.
 
     observed: errors of the opening window. mean, sigma: of the errors in the `baseline_windows`
-    windows before it. z: how many sigma observed lies above the mean; peak_z: the most since.
+    windows before it. z: how many sigma observed lies above the mean; guarded_z: above the
+    baseline that leaves incidents out, where that one judged; peak_z: the most since.
     first_window: where its errors begin. opened_at: arrival of the record that opened it.
     detected_at: when it was first stored.
     """
@@ -47,7 +48,8 @@ class Incident(Struct, frozen=True, kw_only=True):
     observed: int
     mean: float | None
     sigma: float | None
-    z: float
+    z: float | None
+    guarded_z: float | None
     peak_z: float
     baseline_windows: int
     window_start: datetime

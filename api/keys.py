@@ -48,7 +48,8 @@ def new_key() -> NewKey:
 class KeyRing:
     """Knows which ingest keys are good, and keeps knowing while the database is away.
 
-    Every key is looked up again when it is no longer fresh, by one request at a time. While the database is away the last answer holds, so that ingest goes on.
+    Every key is looked up again when it is no longer fresh, by one request at a time. While the
+    database is away the last answer holds, so that ingest goes on.
     """
 
     def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -41,7 +41,8 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     observed: int
     mean: float | None
     sigma: float | None
-    z: float
+    z: float | None
+    guarded_z: float | None
     peak_z: float
     baseline_windows: int
     window_start: datetime

@@ -5,16 +5,16 @@ SELECT 1;
 SELECT count(*) FROM incidents;
 
 -- name: select_incidents
-SELECT id, title, service_id, status, severity, observed, mean, sigma, z, peak_z, baseline_windows,
-       window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
+SELECT id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
        confirmed_at, resolved_at, detected_at, detected_late, updated_at, settings_version
 FROM incidents
 ORDER BY opened_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: select_incident
-SELECT id, title, service_id, status, severity, observed, mean, sigma, z, peak_z, baseline_windows,
-       window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
+SELECT id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
        confirmed_at, resolved_at, detected_at, detected_late, updated_at, settings_version
 FROM incidents
 WHERE id = %(id)s;
@@ -31,8 +31,8 @@ SET status = coalesce(%(status)s::incident_status, status),
     END,
     updated_at = clock_timestamp()
 WHERE id = %(id)s
-RETURNING id, title, service_id, status, severity, observed, mean, sigma, z, peak_z,
-          baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+RETURNING id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z,
+          peak_z, baseline_windows, window_start, first_window, confirmed_window, resolved_window,
           resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
           updated_at, settings_version;
 

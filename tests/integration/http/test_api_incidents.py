@@ -1,0 +1,243 @@
+"""Incidents over HTTP: pages, evidence, correlated logs, and who may change what."""
+
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.integration.http.conftest import Api
+from tests.integration.http.test_api_ingest import assert_problem
+
+FIRST = datetime(2026, 3, 2, 8, 0, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+
+INSERT_INCIDENT = """
+    insert into incidents (
+        id, service_id, title, severity, status, machine_status, machine_severity, window_start,
+        first_window, confirmed_window, confirmed_at, resolved_window, observed, z, peak_z,
+        baseline_windows, baseline_errors, baseline_squares, settings_version, opened_at,
+        detected_late, calm_windows, absorbed, incarnation, "offset", clock_start)
+    values (
+        %(id)s, %(service)s, 'Anomaly Detected', 'HIGH', 'OPEN', 'OPEN', 'HIGH', %(window)s,
+        %(window)s, %(window)s, %(opened)s, %(resolved)s, 12, 4.5, 6.0, 10, 20, 50, 1, %(opened)s,
+        false, 0, false, 1, 7, %(window)s)
+"""
+INSERT_LOG = """
+    insert into logs (timestamp, service_id, level, message, metadata, arrival, incarnation,
+                      partition, "offset")
+    values (%s, %s, %s, %s, %s, %s, 1, 0, %s)
+"""
+
+
+@pytest.fixture
+def database(api: Api) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(api.settings.database_url, autocommit=True) as conn:
+        yield conn
+        conn.execute("truncate incidents, logs cascade")
+
+
+def add_incident(
+    database: psycopg.Connection,
+    service: str = "checkout",
+    *,
+    opened: datetime = FIRST,
+    resolved: datetime | None = None,
+) -> str:
+    incident_id = secrets.token_hex(16)
+    database.execute(
+        INSERT_INCIDENT,
+        {
+            "id": incident_id,
+            "service": service,
+            "window": opened.replace(second=0),
+            "opened": opened,
+            "resolved": resolved,
+        },
+    )
+    return incident_id
+
+
+def add_log(
+    database: psycopg.Connection, moment: datetime, level: str = "ERROR", service: str = "checkout"
+) -> None:
+    database.execute(
+        INSERT_LOG,
+        [moment, service, level, moment.isoformat(), '{"big": 1e40}', moment, moment.microsecond],
+    )
+
+
+def get(api: Api, path: str, **parameters: object) -> Any:
+    answer = api.client.get(path, params=parameters, headers=api.headers())  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_no_incidents_make_an_empty_page(api: Api, database: psycopg.Connection) -> None:
+    meta = {"total": 0, "page": 1, "limit": 20, "totalPages": 0}
+    assert get(api, "/incidents") == {"data": [], "meta": meta}
+
+
+def test_pages_together_hold_every_incident_once_newest_first(
+    api: Api, database: psycopg.Connection
+) -> None:
+    ids = [add_incident(database, opened=FIRST + i * MINUTE) for i in range(7)]
+    pages = [get(api, "/incidents", page=page, limit=3) for page in (1, 2, 3, 4)]
+    assert [row["id"] for page in pages for row in page["data"]] == ids[::-1]
+    assert [len(page["data"]) for page in pages] == [3, 3, 1, 0]
+    assert pages[1]["meta"] == {"total": 7, "page": 2, "limit": 3, "totalPages": 3}
+
+
+def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -> None:
+    incident = get(api, f"/incidents/{add_incident(database)}")
+    expected = {
+        "title": "Anomaly Detected",
+        "service_id": "checkout",
+        "severity": "HIGH",
+        "status": "OPEN",
+        "observed": 12,
+        "mean": 2.0,
+        "sigma": 1.0,
+        "z": 4.5,
+        "peak_z": 6.0,
+        "baseline_windows": 10,
+        "window_start": "2026-03-02T08:00:00Z",
+        "opened_at": "2026-03-02T08:00:00Z",
+        "confirmed": True,
+        "confirmedAt": "2026-03-02T08:00:00Z",
+        "resolved_at": None,
+    }
+    assert {name: incident[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"page": "0"},
+        {"page": "-1"},
+        {"page": "abc"},
+        {"page": "1.5"},
+        {"page": "1e3"},
+        {"page": ""},
+        {"page": "1" + "0" * 30},
+        {"page": "٣"},
+        {"page": "1; DROP TABLE incidents"},
+        {"page": ["1", "2"]},
+        {"limit": "0"},
+        {"limit": "101"},
+        {"limit": "null"},
+        {"limit": "1\0"},
+        {"offset": "3"},
+        {"' OR 1=1 --": "1"},
+    ],
+)
+def test_page_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) -> None:
+    answer = api.client.get("/incidents", params=parameters, headers=api.headers())
+    assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize(
+    "incident_id",
+    ["0" * 32, "0", "x" * 32, "A" * 32, "' OR 1=1 --", "%00", "..%2f..%2fetc", "0" * 4000],
+)
+@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("GET", "/logs"), ("PATCH", "")])
+def test_unknown_incident_is_not_found(
+    api: Api, incident_id: str, method: str, suffix: str
+) -> None:
+    answer = api.client.request(
+        method,
+        f"/incidents/{incident_id}{suffix}",
+        headers=api.headers("operator"),
+        json={"status": "RESOLVED"} if method == "PATCH" else None,
+    )
+    assert_problem(answer, 404)
+
+
+def test_logs_of_a_resolved_incident_are_its_errors_oldest_first(
+    api: Api, database: psycopg.Connection
+) -> None:
+    resolved = FIRST + 2 * MINUTE
+    incident_id = add_incident(database, resolved=resolved)
+    inside = [FIRST, FIRST + MINUTE, resolved + MINUTE - timedelta(microseconds=1)]
+    for moment in [*inside[::-1], FIRST - timedelta(microseconds=1), resolved + MINUTE]:
+        add_log(database, moment)
+    add_log(database, FIRST + MINUTE, level="WARN")
+    add_log(database, FIRST + MINUTE, service="another")
+    answer = get(api, f"/incidents/{incident_id}/logs", limit=2)
+    assert answer["meta"] == {"total": 3, "page": 1, "limit": 2, "totalPages": 2}
+    rest = get(api, f"/incidents/{incident_id}/logs", limit=2, page=2)
+    found = [row["message"] for row in [*answer["data"], *rest["data"]]]
+    assert found == [moment.isoformat() for moment in inside]
+
+
+def test_logs_of_an_open_incident_go_on_until_now(api: Api, database: psycopg.Connection) -> None:
+    incident_id = add_incident(database)
+    add_log(database, FIRST + timedelta(days=3), level="FATAL")
+    (row,) = get(api, f"/incidents/{incident_id}/logs")["data"]
+    assert row["level"] == "FATAL"
+    assert row["service_id"] == "checkout"
+    assert row["metadata"] == {"big": 10**40}
+
+
+def test_operator_acknowledges_resolves_and_reclassifies(
+    api: Api, database: psycopg.Connection
+) -> None:
+    path = f"/incidents/{add_incident(database)}"
+    for change in ({"status": "ACKNOWLEDGED"}, {"severity": "LOW"}, {"status": "RESOLVED"}):
+        answer = api.client.patch(path, json=change, headers=api.headers("operator"))
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == get(api, path)
+    incident = get(api, path)
+    assert (incident["status"], incident["severity"]) == ("RESOLVED", "LOW")
+    assert incident["resolved_at"] is not None
+    reopened = api.client.patch(path, json={"status": "OPEN"}, headers=api.headers("admin")).json()
+    assert (reopened["status"], reopened["resolved_at"]) == ("OPEN", None)
+
+
+def test_viewer_changes_nothing(api: Api, database: psycopg.Connection) -> None:
+    path = f"/incidents/{add_incident(database)}"
+    answer = api.client.patch(path, json={"status": "RESOLVED"}, headers=api.headers("viewer"))
+    assert_problem(answer, 403)
+    assert get(api, path)["status"] == "OPEN"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"status": None},
+        {"status": "open"},
+        {"status": "CLOSED"},
+        {"status": 1},
+        {"severity": "WORST"},
+        {"severity": ["LOW"]},
+        {"title": "mine"},
+        {"status": "RESOLVED", "z": 0},
+        [],
+        "RESOLVED",
+    ],
+)
+def test_change_that_cannot_be_changes_nothing(
+    api: Api, database: psycopg.Connection, change: object
+) -> None:
+    path = f"/incidents/{add_incident(database)}"
+    before = get(api, path)
+    assert_problem(api.client.patch(path, json=change, headers=api.headers("operator")), 400)
+    assert get(api, path) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/incidents"),
+        ("GET", f"/incidents/{'0' * 32}"),
+        ("GET", f"/incidents/{'0' * 32}/logs"),
+        ("PATCH", f"/incidents/{'0' * 32}"),
+    ],
+)
+def test_incidents_need_a_token(api: Api, method: str, path: str) -> None:
+    answer = api.client.request(method, path)
+    assert_problem(answer, 401)
+    assert answer.headers["www-authenticate"].startswith("Bearer")

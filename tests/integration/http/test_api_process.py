@@ -1,0 +1,144 @@
+"""The API as a process: what it boots with, its health, its errors and its description."""
+
+import re
+import socket
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from stack.ports import free_port
+from tests.integration.http.conftest import WAIT_S, Api
+from tests.integration.http.test_api_ingest import assert_problem, record
+from tocsin.topics import create_topics
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"TOCSIN_JWT_SECRET": ""}, "TOCSIN_JWT_SECRET: not set"),
+        ({"TOCSIN_JWT_SECRET": "x" * 31}, "TOCSIN_JWT_SECRET: 31 bytes"),
+        ({"TOCSIN_API_PORT": "0"}, "TOCSIN_API_PORT"),
+        ({"TOCSIN_API_HOST": "203.0.113.7"}, "TOCSIN_API_HOST"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:1/none"}, "cannot be reached"),
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+    ],
+)
+def test_api_that_cannot_serve_says_why_in_one_line_and_exits(
+    make_api: Callable[..., Api], environ: dict[str, str], line: str
+) -> None:
+    api = make_api()
+    api.environ.update(environ)
+    assert_refuses_to_boot(api, line)
+
+
+def test_api_does_not_boot_on_a_database_without_schema(
+    make_api: Callable[..., Api], empty_database_url: str
+) -> None:
+    assert_refuses_to_boot(make_api(DATABASE_URL=empty_database_url), "run `tocsin migrate`")
+
+
+def test_api_does_not_boot_on_a_port_in_use(make_api: Callable[..., Api]) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        api = make_api(TOCSIN_API_PORT=str(taken.getsockname()[1]))
+        assert_refuses_to_boot(api, "TOCSIN_API_PORT")
+
+
+def assert_refuses_to_boot(api: Api, line: str) -> None:
+    assert api.launch().popen.wait(WAIT_S) == 1
+    (said,) = api.log.read_text().splitlines()
+    assert said.startswith("tocsin: ")
+    assert line in said
+
+
+def test_several_workers_serve_one_port(make_api: Callable[..., Api], service: str) -> None:
+    api = make_api(TOCSIN_API_WORKERS="2")
+    create_topics(api.settings)
+    api.start()
+    assert all(api.ingest(record(service)).status_code == 202 for _ in range(20))
+    assert len(api.topic_records(service)) == 20
+    assert api.process is not None
+    assert api.process.stop() == 0
+
+
+def test_api_is_alive_and_ready(api: Api) -> None:
+    assert api.client.get("/healthz").json() == {"status": "alive"}
+    assert api.client.get("/readyz").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/../etc/passwd", 404),
+        ("GET", "/incidents/%2e%2e/%2e%2e", 404),
+        ("GET", "/ingest", 405),
+        ("DELETE", "/incidents", 405),
+        ("TRACE", "/healthz", 405),
+        ("OPTIONS", "/ingest", 405),
+    ],
+)
+def test_unknown_route_is_a_problem(api: Api, method: str, path: str, status: int) -> None:
+    answer = api.client.request(method, path)
+    assert_problem(answer, status)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /healthz HTTP/9.9\r\n\r\n",
+        b"POST /ingest HTTP/1.1\r\ncontent-length: minus\r\n\r\n",
+        b"POST /ingest HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nx: " + b"x" * 20_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_hardly_http_gets_a_problem_all_the_same(api: Api, request_bytes: bytes) -> None:
+    address = (api.settings.api_host, api.settings.api_port)
+    with socket.create_connection(address, WAIT_S) as connection:
+        connection.sendall(request_bytes)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert re.match(rb"HTTP/1.1 4\d\d ", answer), answer
+    assert b"application/problem+json" in answer
+    assert b"Traceback" not in answer
+
+
+def test_request_id_of_the_client_is_kept_and_logged(api: Api) -> None:
+    answer = api.client.get("/nothing", headers={"x-request-id": "trace-42.a"})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "trace-42.a"
+    assert '"request_id": "trace-42.a"' in api.log.read_text()
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", '"><script>', "a\tb"])
+def test_request_id_that_could_harm_a_log_is_replaced(api: Api, given: str) -> None:
+    answer = api.client.get("/nothing", headers={"x-request-id": given})
+    assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", answer.headers["x-request-id"])
+
+
+def test_every_request_has_an_id_of_its_own(api: Api) -> None:
+    ids = {api.client.get("/healthz").headers["x-request-id"] for _ in range(10)}
+    assert len(ids) == 10
+
+
+def test_description_is_served_and_its_page_needs_nothing_else(api: Api) -> None:
+    described = api.client.get("/docs/openapi.json")
+    assert described.headers["content-type"] == "application/json"
+    assert described.json()["openapi"].startswith("3.1")
+    page = api.client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for path in described.json()["paths"]:
+        assert path in page.text
+    assert "<script" not in page.text
+    assert "//" not in page.text.replace("http://", "").replace("https://", "")
+    assert not re.search(r'(src|href)="?https?:', page.text)
+
+
+def test_answers_of_the_api_fit_its_description(api: Api) -> None:
+    described = api.client.get("/docs/openapi.json").json()
+    problem = described["components"]["schemas"]["Problem"]
+    answer: httpx.Response = api.client.get("/incidents")
+    assert set(problem["required"]) == set(answer.json())

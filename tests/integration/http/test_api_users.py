@@ -1,0 +1,214 @@
+"""People: registration, login, and what a token must be to be believed."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+
+from api.accounts import create_user
+from api.auth import AUDIENCE, ISSUER
+from tests.integration.http.conftest import PASSWORD, Api
+from tests.integration.http.test_api_ingest import assert_problem
+from tocsin.errors import AlreadyExists, SettingsError
+
+
+@pytest.fixture
+def email(unique_name: Callable[[str], str]) -> str:
+    return f"{unique_name('someone')}@example.org"
+
+
+def test_registered_user_logs_in_and_reads(api: Api, email: str) -> None:
+    made = api.client.post("/users", json={"email": email, "password": PASSWORD})
+    assert made.status_code == 201
+    assert made.json().keys() == {"id", "email", "role", "created_at"}
+    assert made.json()["role"] == "operator"
+    login = api.client.post("/auth/login", json={"email": email, "password": PASSWORD})
+    assert login.status_code == 200
+    answer = login.json()
+    assert answer["token_type"] == "Bearer"
+    assert answer["expires_in"] == api.settings.jwt_ttl_s
+    headers = {"authorization": f"bearer {answer['access_token']}"}
+    assert api.client.get("/incidents", headers=headers).status_code == 200
+
+
+def test_second_user_of_an_address_conflicts_in_any_case(api: Api, email: str) -> None:
+    body = {"email": email, "password": PASSWORD}
+    assert api.client.post("/users", json=body).status_code == 201
+    assert_problem(api.client.post("/users", json={**body, "email": email.upper()}), 409)
+
+
+def test_address_logs_in_in_any_case(api: Api, email: str) -> None:
+    api.client.post("/users", json={"email": email, "password": PASSWORD})
+    login = api.client.post("/auth/login", json={"email": email.upper(), "password": PASSWORD})
+    assert login.status_code == 200
+
+
+def test_no_answer_and_no_log_line_holds_a_hash_or_a_password(api: Api, email: str) -> None:
+    made = api.client.post("/users", json={"email": email, "password": PASSWORD})
+    login = api.client.post("/auth/login", json={"email": email, "password": PASSWORD})
+    for text in (made.text, login.text, api.log.read_text()):
+        assert "$2b$" not in text
+        assert PASSWORD not in text
+        assert "hash" not in text
+
+
+def test_unknown_user_and_wrong_password_get_one_answer_in_one_time(api: Api, email: str) -> None:
+    api.client.post("/users", json={"email": email, "password": PASSWORD})
+
+    def refused(address: str, password: str) -> tuple[dict[str, Any], float]:
+        began = time.perf_counter()
+        answer = api.client.post("/auth/login", json={"email": address, "password": password})
+        elapsed = time.perf_counter() - began
+        problem = assert_problem(answer, 401)
+        del problem["request_id"]
+        return problem, elapsed
+
+    wrong = [refused(email, "not the password") for _ in range(3)]
+    unknown = [refused("nobody@example.org", PASSWORD) for _ in range(3)]
+    long = [refused(email, PASSWORD + "x" * 100) for _ in range(3)]
+    assert {str(problem) for problem, _ in [*wrong, *unknown, *long]} == {str(wrong[0][0])}
+    # A lookup takes a millisecond, a hash two hundred: none was skipped.
+    quickest = min(elapsed for _, elapsed in wrong)
+    for others in (unknown, long):
+        assert min(elapsed for _, elapsed in others) > quickest / 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": ""},
+        {"email": "no-at-sign"},
+        {"email": "a@b"},
+        {"email": "a b@example.org"},
+        {"email": "a\0@example.org"},
+        {"email": "x" * 250 + "@example.org"},
+        {"email": 7},
+        {"email": None},
+        {"email": ["a@example.org"]},
+        {"password": "short"},
+        {"password": "x" * 73},
+        {"password": "ü" * 37},
+        {"password": 12345678},
+        {"password": None},
+        {"role": "root"},
+        {"admin": True},
+    ],
+)
+def test_user_that_cannot_be_is_refused(api: Api, email: str, change: dict[str, object]) -> None:
+    body = {"email": email, "password": PASSWORD, **change}
+    assert_problem(api.client.post("/users", json=body), 400)
+
+
+@pytest.mark.parametrize("path", ["/users", "/auth/login"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"null", b"{}", b"\xff", b'{"email":"a@b.cc"}', b"[" * 100_000]
+)
+def test_body_that_is_no_person_is_refused(api: Api, path: str, body: bytes) -> None:
+    answer = api.client.post(path, content=body, headers={"content-type": "application/json"})
+    assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize("email", ["' OR '1'='1", "a@b.cc'; DROP TABLE users; --", "a\0@b.cc"])
+def test_sql_in_an_address_finds_nobody(api: Api, email: str) -> None:
+    login = api.client.post("/auth/login", json={"email": email, "password": PASSWORD})
+    assert_problem(login, 401)
+
+
+def test_only_an_admin_gives_a_role(api: Api, email: str) -> None:
+    body = {"email": email, "password": PASSWORD, "role": "admin"}
+    assert_problem(api.client.post("/users", json=body), 401)
+    assert_problem(api.client.post("/users", json=body, headers=api.headers("operator")), 403)
+    made = api.client.post("/users", json=body, headers=api.headers("admin"))
+    assert made.json()["role"] == "admin"
+
+
+def test_closed_registration_takes_an_admin(make_api: Callable[..., Api], email: str) -> None:
+    api = make_api(TOCSIN_REGISTRATION="closed")
+    api.start()
+    body = {"email": email, "password": PASSWORD}
+    assert_problem(api.client.post("/users", json=body), 401)
+    assert_problem(api.client.post("/users", json=body, headers=api.headers("operator")), 403)
+    assert api.client.post("/users", json=body, headers=api.headers("admin")).status_code == 201
+
+
+def test_command_line_refuses_what_the_api_refuses(api: Api, email: str) -> None:
+    with pytest.raises(SettingsError, match="TOCSIN_PASSWORD"):
+        create_user(api.settings, email, "short", "viewer")
+    with pytest.raises(SettingsError, match="--email"):
+        create_user(api.settings, "nobody", PASSWORD, "viewer")
+    create_user(api.settings, email, PASSWORD, "viewer")
+    with pytest.raises(AlreadyExists):
+        create_user(api.settings, email.upper(), PASSWORD, "viewer")
+
+
+def test_password_is_stored_as_a_slow_hash(api: Api, email: str) -> None:
+    create_user(api.settings, email, PASSWORD, "viewer")
+    with psycopg.connect(api.settings.database_url) as conn:
+        row = conn.execute("select password_hash from users where email = %s", [email]).fetchone()
+    assert row is not None
+    assert row[0].startswith("$2b$12$")
+
+
+def claims(**changes: object) -> dict[str, Any]:
+    now = datetime.now(timezone.utc)
+    good: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "7c6d6de0-0000-4000-8000-000000000000",
+        "role": "admin",
+        "jti": "1",
+        "iat": now,
+        "exp": now + timedelta(minutes=5),
+        **changes,
+    }
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def status_of(api: Api, token: str) -> int:
+    answer = api.client.get("/incidents", headers={"authorization": f"Bearer {token}"})
+    if answer.status_code != 200:
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    return answer.status_code
+
+
+def test_token_signed_with_our_secret_is_believed(api: Api) -> None:
+    assert status_of(api, jwt.encode(claims(), api.settings.jwt_secret, "HS256")) == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": datetime(2020, 1, 1, tzinfo=timezone.utc)},
+        {"exp": None},
+        {"aud": "another-api"},
+        {"aud": None},
+        {"iss": "somebody"},
+        {"iss": None},
+        {"jti": None},
+        {"sub": None},
+        {"role": None},
+        {"role": "root"},
+        {"role": ["admin"]},
+        {"iat": datetime(2100, 1, 1, tzinfo=timezone.utc)},
+    ],
+)
+def test_token_with_a_wrong_claim_is_refused(api: Api, changes: dict[str, object]) -> None:
+    assert status_of(api, jwt.encode(claims(**changes), api.settings.jwt_secret, "HS256")) == 401
+
+
+def test_token_signed_otherwise_is_refused(api: Api) -> None:
+    secret = api.settings.jwt_secret
+    assert status_of(api, jwt.encode(claims(), None, "none")) == 401
+    assert status_of(api, jwt.encode(claims(), secret + "x", "HS256")) == 401
+    assert status_of(api, jwt.encode(claims(), secret * 2, "HS512")) == 401
+    assert status_of(api, "a.b.c") == 401
+    assert status_of(api, jwt.encode(claims(), secret, "HS256") + "x") == 401
+
+
+def test_ingest_key_does_not_read(api: Api) -> None:
+    assert status_of(api, api.key) == 401

@@ -1,0 +1,81 @@
+"""Roles, passwords and keys, without a server."""
+
+import asyncio
+
+import pytest
+
+from api.auth import Role, Tokens
+from api.keys import new_key
+from api.passwords import BYTES_MAX, Passwords, password_fault
+from api.problems import Refusal
+from tocsin.errors import SettingsError
+from tocsin.settings import Settings
+
+
+@pytest.mark.parametrize("role", Role)
+def test_role_covers_itself_and_those_below(role: Role) -> None:
+    order = [Role.VIEWER, Role.OPERATOR, Role.ADMIN]
+    assert [other for other in order if role.covers(other)] == order[: order.index(role) + 1]
+
+
+def test_tokens_need_a_secret_of_32_bytes() -> None:
+    with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET"):
+        Tokens(Settings(jwt_secret="x" * 31))
+    Tokens(Settings(jwt_secret="ü" * 16))
+
+
+@pytest.mark.parametrize("password", ["1234567", "x" * 73, "ü" * 37])
+def test_password_out_of_bounds_is_refused(password: str) -> None:
+    assert password_fault(password)
+    with pytest.raises(Refusal):
+        asyncio.run(Passwords(rounds=4).hash(password))
+
+
+@pytest.mark.parametrize("password", ["12345678", "x" * 72, "ü" * 36, "nul \0 inside"])
+def test_password_matches_its_own_hash_alone(password: str) -> None:
+    async def work() -> None:
+        passwords = Passwords(rounds=4)
+        known = await passwords.hash(password)
+        assert await passwords.matches(password, known)
+        assert not await passwords.matches(password[:-1], known)
+        assert not await passwords.matches(password + "x" * BYTES_MAX, known)
+        assert not await passwords.matches(password, None)
+        passwords.close()
+
+    asyncio.run(work())
+
+
+def test_password_that_is_cut_in_a_character_is_still_compared() -> None:
+    async def work() -> None:
+        passwords = Passwords(rounds=4)
+        known = await passwords.hash("x" * 71 + "y")
+        assert not await passwords.matches("x" * 71 + "üü", known)
+        passwords.close()
+
+    asyncio.run(work())
+
+
+def test_flood_of_logins_is_refused_instead_of_queued() -> None:
+    async def work() -> None:
+        passwords = Passwords(rounds=10)
+        known = await passwords.hash("12345678")
+        results = await asyncio.gather(
+            *(passwords.matches("12345678", known) for _ in range(60)), return_exceptions=True
+        )
+        refusals = [result for result in results if isinstance(result, Refusal)]
+        assert len(refusals) == 10
+        assert {refusal.status for refusal in refusals} == {503}
+        assert all(refusal.headers["Retry-After"] for refusal in refusals)
+        passwords.close()
+
+    asyncio.run(work())
+
+
+def test_new_keys_differ_and_hide_their_secret() -> None:
+    keys = [new_key() for _ in range(100)]
+    assert len({key.id for key in keys}) == len({key.hash for key in keys}) == 100
+    for key in keys:
+        prefix, key_id, secret = key.text.split("_", 2)
+        assert (prefix, key_id) == ("tcs", key.id)
+        assert len(secret) >= 43
+        assert secret.encode() not in key.hash
