@@ -108,5 +108,6 @@ def _batches(wire: list[tuple[str, bytes]]) -> Iterator[RecordBatch]:
                 value=[value for _, value in piece],
                 arrival_ms=[now_ms] * count,
                 offset=list(range(count)),
+                read_until_ms=now_ms,
             )
         )

@@ -11,15 +11,19 @@ _WINDOW_US = WINDOW_MS * 1000
 
 
 class ServiceRuns(Struct, frozen=True):
-    """The runs of one service in one batch, in arrival order."""
+    """The runs of one service in one batch, in arrival order.
+
+    advance_ms: an arrival in the service's partition, by which its clock is moved if it is idle.
+    """
 
     service_id: str
     incarnation: int
     runs: list[Run]
+    advance_ms: int | None = None
 
 
-def cut_runs(batch: RecordBatch, idle_ms: int) -> list[tuple[str, ServiceRuns]]:
-    """Return every service's runs, keyed by service.
+def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
+    """Return every service's runs.
 
     A run is a maximal stretch of records of one service and one window, each arriving at most
     `idle_ms` after the one before. Records of other services in between do not end it.
@@ -43,10 +47,7 @@ def cut_runs(batch: RecordBatch, idle_ms: int) -> list[tuple[str, ServiceRuns]]:
         run.offset = offset
     for service_id, run in growing.items():
         runs[service_id].append(run.ended())
-    return [
-        (service_id, ServiceRuns(service_id, batch.incarnation, own))
-        for service_id, own in runs.items()
-    ]
+    return [ServiceRuns(service_id, batch.incarnation, own) for service_id, own in runs.items()]
 
 
 class _Growing:

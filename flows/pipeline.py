@@ -7,8 +7,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.cut import cut_runs
-from flows.detect import Changes, detector_builder
+from flows.detect import Changes, cut_builder, detector_builder
 from flows.parse import parse_batch
 from flows.sinks import DetectionSink, Progress
 from flows.source import part_name
@@ -31,22 +30,19 @@ class Sinks:
 def build_flow(source: Source[RawBatch], sinks: Sinks, timeline: SettingsTimeline) -> Dataflow:
     """Return the dataflow. Its step ids key the recovery state: renaming one loses it."""
     flow = Dataflow("tocsin")
-    idle_ms = timeline.versions[0].idle_ms
 
     raw = op.input("read", flow, source)
     records = op.map("parse", raw, parse_batch)
-    op.output("store_logs", op.map("by_partition", records, _by_partition), sinks.logs)
+    by_partition = op.key_on("by_partition", records, lambda batch: part_name(batch.partition))
+    op.output("store_logs", by_partition, sinks.logs)
 
-    runs = op.flat_map("cut", records, lambda batch: cut_runs(batch, idle_ms))
-    changes = op.stateful_batch("detect", runs, detector_builder(timeline))
+    runs = op.stateful_batch("cut", by_partition, cut_builder(timeline.versions[0]))
+    by_service = op.map("by_service", runs, lambda keyed: (keyed[1].service_id, keyed[1]))
+    changes = op.stateful_batch("detect", by_service, detector_builder(timeline))
     progress = op.map("progress", records, _progress)
     ledger = op.merge("ledger", op.map("rekey", changes, _rekey), progress)
     op.output("store_detection", ledger, sinks.detection)
     return flow
-
-
-def _by_partition(batch: RecordBatch) -> tuple[str, RecordBatch]:
-    return part_name(batch.partition), batch
 
 
 def _progress(batch: RecordBatch) -> tuple[str, Changes | Progress]:

@@ -31,6 +31,10 @@ EPOCH_RECORDS = 500_000
 _IDLE = timedelta(milliseconds=5)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
+_END_CHECK_S = 5.0
+_END_TIMEOUT_S = 0.5
+CLOCK_SKEW_MS = 10_000
+"""How far the broker's clock may be behind this machine's."""
 
 
 class Position(Struct, frozen=True):
@@ -98,10 +102,11 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._partition = partition
         self._stopping = stopping
         self._consumer = Consumer(_consumer_config(settings))
+        self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
         self._next_offset = self._first_offset(settings, start)
         self._taken = 0
         self._empty = False
-        self._ticked_at = time.monotonic()
+        self._ticked_at = self._end_checked_at = time.monotonic()
         self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
 
     def next_batch(self) -> list[RawBatch]:
@@ -144,13 +149,28 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             value=[m.value() for m in messages],
             arrival_ms=[m.timestamp()[1] for m in messages],
             offset=offsets,
+            read_until_ms=messages[-1].timestamp()[1] if messages else self._silent_until_ms(),
         )
+
+    def _silent_until_ms(self) -> int | None:
+        """Return a time before which nothing unread has arrived, if the end has been reached.
+
+        The high watermark is asked for after the clock was read, so it knows all that came before.
+        """
+        if time.monotonic() - self._end_checked_at < _END_CHECK_S:
+            return None
+        self._end_checked_at = time.monotonic()
+        now_ms = time.time_ns() // 1_000_000
+        try:
+            _, high = self._consumer.get_watermark_offsets(self._place, timeout=_END_TIMEOUT_S)
+        except KafkaException:
+            return None
+        return now_ms - CLOCK_SKEW_MS if self._next_offset >= high else None
 
     def _first_offset(self, settings: Settings, start: int | None) -> int:
         """Return where to begin; say loudly if retention has removed what was to come next."""
-        place = TopicPartition(settings.topic, self._partition, OFFSET_BEGINNING)
         try:
-            low, _ = self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)
+            low, _ = self._consumer.get_watermark_offsets(self._place, timeout=REQUEST_TIMEOUT_S)
         except KafkaException as error:
             raise BrokerError(unreachable(settings, error)) from None
         if start is not None and start < low:

@@ -10,6 +10,7 @@ class RawBatch(Struct):
 
     arrival_ms: the broker's append time, milliseconds since the epoch.
     next_offset: where the partition is read on.
+    read_until_ms: every record that arrived before has been read; None where nothing new is known.
     """
 
     incarnation: int
@@ -19,6 +20,7 @@ class RawBatch(Struct):
     value: list[bytes | None]
     arrival_ms: list[int]
     offset: list[int]
+    read_until_ms: int | None
 
 
 class DeadLetter(Struct, frozen=True):
@@ -42,6 +44,7 @@ class RecordBatch(Struct):
     event_us: event times, microseconds since the epoch. arrival_ms: milliseconds since the epoch.
     metadata: JSON text or None. id: the producer's own or None.
     dead_letters: what was put aside; in the same batch, for both are stored in one transaction.
+    read_until_ms: as in `RawBatch`.
     """
 
     incarnation: int
@@ -56,6 +59,7 @@ class RecordBatch(Struct):
     arrival_ms: list[int]
     offset: list[int]
     dead_letters: list[DeadLetter]
+    read_until_ms: int | None = None
 
     def __len__(self) -> int:
         return len(self.offset)

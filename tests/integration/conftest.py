@@ -59,9 +59,21 @@ class Line:
             self.send_raw(json.dumps(record).encode(), key=key.encode(), partition=partition)
         self.flush()
 
-    def send_raw(self, value: bytes | None, *, key: bytes = b"", partition: int = -1) -> None:
-        """Produce bytes as they are; `flush` waits for them."""
+    def send_raw(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes = b"",
+        partition: int = -1,
+        arrival_ms: int | None = None,
+    ) -> None:
+        """Produce bytes as they are; `flush` waits for them.
+
+        arrival_ms: taken for the arrival by a broker that keeps the producer's time.
+        """
         arguments: dict[str, Any] = {} if partition < 0 else {"partition": partition}
+        if arrival_ms is not None:
+            arguments["timestamp"] = arrival_ms
         self._producer.produce(self.settings.topic, value, key, on_delivery=_delivered, **arguments)
         self._producer.poll(0)
 

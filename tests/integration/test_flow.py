@@ -120,3 +120,25 @@ def test_poison_is_put_aside_with_its_reason_and_stops_nothing(line: Line) -> No
     assert [bytes(raw) for raw, _, _ in letters] == [*poison, b""]
     assert all(reason for _, reason, _ in letters)
     assert {bytes(key) for _, _, key in letters} == {b"checkout"}
+
+
+def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Line) -> None:
+    flow = line.start_flow()
+    burst = datetime.now(timezone.utc) - timedelta(minutes=20)
+    records = [*history(burst, minutes=10), *[log_at(burst, "ERROR") for _ in range(30)]]
+    for record in records:
+        line.send_raw(
+            json.dumps(record).encode(),
+            key=b"checkout",
+            arrival_ms=int(datetime.fromisoformat(record["timestamp"]).timestamp() * 1000),
+        )
+    line.flush()
+    line.wait_for(
+        lambda: line.query("SELECT 1 FROM incidents WHERE status = 'RESOLVED'"), "calm", flow
+    )
+    [(windows, minutes, newest)] = line.query(
+        "SELECT count(*), extract(epoch FROM max(window_start) - min(window_start)) / 60,"
+        " now() - max(window_start) FROM error_windows"
+    )
+    assert windows == minutes + 1
+    assert newest < timedelta(minutes=4)

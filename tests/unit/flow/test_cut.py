@@ -26,7 +26,7 @@ def batch_of(rows: list[Row]) -> RecordBatch:
 
 
 def cut(rows: list[Row]) -> dict[str, list[Run]]:
-    return {key: value.runs for key, value in cut_runs(batch_of(rows), IDLE_MS)}
+    return {service.service_id: service.runs for service in cut_runs(batch_of(rows), IDLE_MS)}
 
 
 def test_records_of_one_window_are_one_run() -> None:
@@ -56,7 +56,7 @@ def test_silence_longer_than_idle_ends_a_run_and_silence_as_long_does_not() -> N
 def test_time_before_the_epoch_is_floored() -> None:
     batch = batch_of([("a", 0, "INFO", 0)])
     batch.event_us = [-1]
-    [(_, service)] = cut_runs(batch, IDLE_MS)
+    [service] = cut_runs(batch, IDLE_MS)
     assert service.runs[0].window == -1
 
 

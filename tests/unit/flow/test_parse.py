@@ -25,6 +25,7 @@ def poll(*values: bytes | None, arrival_ms: int = NOW_MS) -> RawBatch:
         value=list(values),
         arrival_ms=[arrival_ms] * count,
         offset=list(range(100, 100 + count)),
+        read_until_ms=arrival_ms,
     )
 
 

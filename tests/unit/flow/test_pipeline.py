@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from flows.pipeline import Sinks, build_flow
 from flows.rows import IncidentRow, WindowRow
 from flows.sinks import Progress
 from tocsin.batches import RawBatch, RecordBatch
-from tocsin.detection import SettingsTimeline
+from tocsin.detection import WINDOW_MS, IncidentStatus, SettingsTimeline
 
 START = datetime(2026, 3, 2, 8, tzinfo=timezone.utc)
 QUIET_MINUTES = 12
@@ -53,16 +54,19 @@ def polls(messages: list[Message], size: int) -> list[RawBatch]:
             value=[value for _, value in piece],
             arrival_ms=[arrival_ms for arrival_ms, _ in piece],
             offset=list(range(first, first + len(piece))),
+            read_until_ms=piece[-1][0],
         )
         for first in range(0, len(messages), size)
         for piece in [messages[first : first + size]]
     ]
 
 
-def run(size: int, *, workers: int = 1) -> tuple[list[RecordBatch], list[Changes | Progress]]:
+def run(
+    size: int, *, workers: int = 1, messages: list[Message] | None = None
+) -> tuple[list[RecordBatch], list[Changes | Progress]]:
     logs: list[Any] = []
     detection: list[Any] = []
-    source = TestingSource(polls(topic(), size))
+    source = TestingSource(polls(messages or topic(), size))
     flow = build_flow(source, Sinks(TestingSink(logs), TestingSink(detection)), SettingsTimeline())
     if workers == 1:
         run_main(flow)
@@ -117,3 +121,17 @@ def test_windows_and_incidents_depend_neither_on_batches_nor_on_workers(
         return counts, {key: (row.count, row.severity) for key, row in incidents.items()}
 
     assert meaning(size, workers) == meaning(20, 1)
+
+
+def test_silent_service_has_its_windows_closed_and_its_incident_resolved_by_others() -> None:
+    burst = START + timedelta(minutes=QUIET_MINUTES)
+    others = [
+        message("search", burst + timedelta(minutes=minute), "INFO") for minute in range(1, 20)
+    ]
+    _, changes = run(size=7, messages=topic() + others)
+    windows, incidents = newest(changes)
+    [incident] = incidents.values()
+    assert incident.status is IncidentStatus.RESOLVED
+    own = sorted(start for service_id, start in windows if service_id == "checkout")
+    assert [b - a for a, b in pairwise(own)] == [WINDOW_MS] * (len(own) - 1)
+    assert own[-1] >= int((burst + timedelta(minutes=17)).timestamp() * 1000)
