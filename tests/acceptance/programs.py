@@ -25,13 +25,14 @@ JSONLOG_SERVICE = 'set $.service_id = "postgresql"'
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
 
-# What Debian's /etc/rsyslog.conf does, on a socket and a port of its own.
+# What Debian's /etc/rsyslog.conf does, on a socket, a port and a file of its own.
 _MAIN = """
 global(workDirectory="{inside}")
 module(load="imuxsock" sysSock.use="off")
 input(type="imuxsock" socket="{inside}/log.sock")
 module(load="imudp")
 input(type="imudp" address="{host}" port="{port}")
+action(type="omfile" file="{inside}/taken.log")
 include(file="{inside}/conf.d/*.conf")
 """
 
@@ -134,9 +135,15 @@ class Rsyslog:
         self.folder.run("logger", *where, "--tag", tag, "--", message)
 
     def log_lines(self, lines: list[str], *, tag: str) -> None:
-        """Log many lines by one `logger` to the local socket."""
+        """Log many lines by one `logger` and wait until rsyslogd has taken them all."""
+        due = self._taken(tag) + len(lines)
         text = "".join(f"{line}\n" for line in lines)
         self.folder.run("logger", "--socket", self.socket, "--tag", tag, stdin=text.encode())
+        wait_until(lambda: self._taken(tag) == due, "rsyslogd takes all lines", deadline_s=20)
+
+    def _taken(self, tag: str) -> int:
+        log = self.folder.outside / "taken.log"
+        return log.read_text(errors="replace").count(f" {tag}: ") if log.exists() else 0
 
     @property
     def udp(self) -> tuple[str, ...]:
