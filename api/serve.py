@@ -1,20 +1,26 @@
-"""Running the API: what is checked before it boots, and how many processes serve it."""
+"""Running the API: what is checked before it boots, and the processes that serve it."""
 
+import multiprocessing
+import os
+import signal
 import socket
-from contextlib import closing
+from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
 
 import structlog
-from sanic import Sanic
-from sanic.worker.loader import AppLoader
 
 from api.app import App, create_app
 from sql.connect import connect
 from sql.migrate import require_current
-from tocsin.errors import SettingsError
+from tocsin.errors import SettingsError, WorkerEnded
+from tocsin.log import configure_logging
 from tocsin.settings import Settings, require_jwt_secret
 
 _NAME = "tocsin"
+_BACKLOG = 1024
 
 log = structlog.get_logger("api")
 
@@ -28,43 +34,93 @@ def run(settings: Settings) -> None:
     require_jwt_secret(settings)
     with connect(settings.database_url, name="api") as conn:
         require_current(conn)
-    _require_free_port(settings)
-    log.info("listening", url=f"http://{settings.api_host}:{settings.api_port}")
-    if settings.api_workers == 1:
-        _serve_alone(settings)
-    else:
-        _serve_with_workers(settings)
+    with _listen(settings) as sock:
+        if settings.api_workers == 1:
+            serve: Callable[[], None] = partial(
+                _serve, create_app(settings=settings, name=_NAME), sock
+            )
+        else:
+            serve = _Workers(settings, sock).run
+        log.info("listening", url=f"http://{settings.api_host}:{settings.api_port}")
+        serve()
 
 
-def create_worker_app(*, settings: Settings) -> App:
-    """Return the application of one of several processes; each configures its own log."""
-    from tocsin.log import configure_logging  # noqa: PLC0415
+class _Workers:
+    """Several processes that accept from one socket; they live and end together.
 
+    Sanic's own worker manager loops for ever when SIGTERM comes while workers still start.
+    """
+
+    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._processes = [
+            spawn.Process(target=_work, args=(settings, sock), name=f"api-{number}")
+            for number in range(settings.api_workers)
+        ]
+        self._unasked: list[SpawnProcess] = []
+        self._stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+
+    def run(self) -> None:
+        """Start all and wait for their end. Raises WorkerEnded when one ends unasked."""
+        for process in self._processes:
+            if self._stopping:
+                break
+            process.start()
+            self._unasked.append(process)
+        started = [process for process in self._processes if process.pid is not None]
+        if self._stopping:  # the signal may have come between a start and its noting down
+            self._terminate()
+        wait([process.sentinel for process in started])
+        ended_unasked = not self._stopping
+        self._terminate()
+        for process in started:
+            process.join()
+        if ended_unasked:
+            raise WorkerEnded("a worker of the API ended unasked, so all were stopped: see the log")
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        self._terminate()
+
+    def _terminate(self) -> None:
+        # Once each: a second signal would cut short what a worker still answers.
+        while self._unasked:
+            self._unasked.pop().terminate()
+
+
+def _work(settings: Settings, sock: socket.socket) -> None:
+    """Serve as one of several processes, and not longer than the first of them lives."""
+    os.setpgrp()  # Ctrl-C reaches the first process, which tells the others
     configure_logging(settings)
-    return create_app(settings=settings, name=_NAME)
-
-
-def _serve_alone(settings: Settings) -> None:
     app = create_app(settings=settings, name=_NAME)
-    app.run(settings.api_host, settings.api_port, single_process=True, motd=False)
+    app.after_server_start(_end_with_parent)
+    _serve(app, sock)
 
 
-def _serve_with_workers(settings: Settings) -> None:
-    loader = AppLoader(factory=partial(create_worker_app, settings=settings))
-    app = loader.load()
-    app.prepare(settings.api_host, settings.api_port, workers=settings.api_workers, motd=False)
-    Sanic.serve(primary=app, app_loader=loader)
+async def _end_with_parent(app: App) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        app.loop.add_reader(parent.sentinel, partial(_parent_ended, app, parent.sentinel))
 
 
-def _require_free_port(settings: Settings) -> None:
+def _parent_ended(app: App, sentinel: int) -> None:
+    app.loop.remove_reader(sentinel)
+    app.stop(terminate=False)
+
+
+def _serve(app: App, sock: socket.socket) -> None:
+    app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG)
+
+
+def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        # As the server will: a port in TIME_WAIT is free, one with a listener is not.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.api_host, settings.api_port))
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {settings.api_host}:{settings.api_port} ({error.strerror}): "
-                "set TOCSIN_API_HOST and TOCSIN_API_PORT"
-            ) from None
+    address = (settings.api_host, settings.api_port)
+    try:
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.api_host}:{settings.api_port} ({error.strerror}): "
+            "set TOCSIN_API_HOST and TOCSIN_API_PORT"
+        ) from None

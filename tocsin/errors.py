@@ -9,6 +9,7 @@ TocsinError
 │   ├── SchemaOutdated   migrations are missing
 │   └── PositionMoved    another flow wrote the same partition
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
+├── WorkerEnded          a process of the API ended unasked
 ├── AlreadyExists        a user or key with that name is there
 └── NotFound             nothing goes by that id
 """
@@ -48,6 +49,10 @@ class PositionMoved(StorageError):
 
 class RecoveryAhead(TocsinError):
     """The recovery store has counted records that the database never stored."""
+
+
+class WorkerEnded(TocsinError):
+    """One of the API's processes ended, and nobody had asked it to."""
 
 
 class AlreadyExists(TocsinError):

@@ -1,13 +1,18 @@
 """The API as a process: what it boots with, its health, its errors and its description."""
 
+import os
 import re
+import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
 from stack.ports import free_port
+from stack.processes import descendants, is_running
+from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import assert_problem, record
 from tocsin.topics import create_topics
@@ -59,6 +64,49 @@ def test_several_workers_serve_one_port(make_api: Callable[..., Api], service: s
     assert len(api.topic_records(service)) == 20
     assert api.process is not None
     assert api.process.stop() == 0
+
+
+def test_workers_end_when_they_are_told_to_at_once(make_api: Callable[..., Api]) -> None:
+    api = make_api(TOCSIN_API_WORKERS="3")
+    process = api.launch()
+    wait_until(lambda: "listening" in api.log.read_text(), "it listens", deadline_s=WAIT_S)
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(WAIT_S) == 0
+
+
+def test_workers_live_and_end_together(make_api: Callable[..., Api]) -> None:
+    api = make_api(TOCSIN_API_WORKERS="2")
+    api.start()
+    assert api.process is not None
+    wait_until(lambda: len(workers_of(api)) == 2, "both workers run", deadline_s=WAIT_S)
+    os.kill(workers_of(api)[0], signal.SIGKILL)
+    assert api.process.popen.wait(WAIT_S) == 1
+    assert "tocsin: a worker of the API ended unasked" in api.log.read_text()
+
+
+def test_workers_do_not_outlive_the_first_process(make_api: Callable[..., Api]) -> None:
+    api = make_api(TOCSIN_API_WORKERS="2")
+    api.start()
+    assert api.process is not None
+    wait_until(lambda: ready(api) == 2, "both workers are ready", deadline_s=WAIT_S)
+    workers = workers_of(api)
+    api.process.popen.kill()
+    api.process.popen.wait(WAIT_S)
+    wait_until(lambda: not any(map(is_running, workers)), "the workers' end", deadline_s=WAIT_S)
+
+
+def workers_of(api: Api) -> list[int]:
+    """Return the workers' pids; the tracker of multiprocessing is none."""
+    assert api.process is not None
+    return [
+        pid
+        for pid in descendants(api.process.pid)
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def ready(api: Api) -> int:
+    return api.log.read_text().count("Worker ready")
 
 
 def test_api_is_alive_and_ready(api: Api) -> None:
