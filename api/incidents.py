@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 
 import structlog
-from msgspec import Raw, Struct, field, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
 from sanic import HTTPResponse, Request
 
 from api.auth import Role, Tokens
@@ -70,8 +70,8 @@ class Incident(Struct, frozen=True, kw_only=True):
 class IncidentChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What a person changes on an incident; at least one of the two."""
 
-    status: Status | None = None
-    severity: Severity | None = None
+    status: Status | UnsetType = UNSET
+    severity: Severity | UnsetType = UNSET
 
 
 class StoredLog(Struct, frozen=True, kw_only=True):
@@ -157,6 +157,7 @@ class Incidents:
         summary="Acknowledge, resolve or reclassify an incident",
         description="Needs the role operator. Send `status`, `severity` or both.",
         body=IncidentChange,
+        body_schema={"minProperties": 1},
         answers={200: Incident},
         errors=(400, 401, 403, 404, 415, 503),
         security=TOKEN,
@@ -165,7 +166,7 @@ class Incidents:
         """Change an incident's status or severity."""
         identity = self._tokens.require(request, Role.OPERATOR)
         change = read_body(request, IncidentChange)
-        if change.status is None and change.severity is None:
+        if not change.status and not change.severity:
             raise Refusal(400, "body: nothing to change, send `status`, `severity` or both")
         row = await self._reader.update_incident(
             _known_id(incident_id),

@@ -14,6 +14,7 @@ from api.problems import Refusal
 from api.publisher import Keyed, Publisher
 from tocsin.records import (
     AHEAD_MS_MAX,
+    LEVEL_ALIASES,
     MESSAGE_BYTES_MAX,
     Level,
     RecordId,
@@ -24,6 +25,8 @@ from tocsin.records import (
 )
 from tocsin.settings import Settings
 
+_LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
+_LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _AHEAD_MAX = timedelta(milliseconds=AHEAD_MS_MAX)
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _SINGLE = msgspec.json.Decoder(Raw)
@@ -44,8 +47,8 @@ class SentRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     level: Annotated[
         str,
         Meta(
-            description="Any case; common aliases of these are taken too",
-            examples=[level.value for level in Level],
+            description="In any case; those after FATAL are aliases",
+            extra_json_schema={"enum": _LEVEL_NAMES},
         ),
     ]
     message: Annotated[str, Meta(description=f"At most {MESSAGE_BYTES_MAX} bytes of UTF-8")]

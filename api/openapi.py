@@ -52,6 +52,7 @@ class Operation:
     answers: Mapping[int, type]
     errors: Sequence[int]
     body: type | None
+    body_schema: Schema
     one_or_many: bool
     parameters: Sequence[Schema]
     security: Security
@@ -76,13 +77,25 @@ def operation(
     errors: Sequence[int],
     description: str = "",
     body: type | None = None,
+    body_schema: Schema | None = None,
     one_or_many: bool = False,
     parameters: Sequence[Schema] = (),
     security: Security = NOBODY,
 ) -> Callable[[Handler], Handler]:
-    """Describe a handler. one_or_many: its body is one of `body` or an array of them."""
+    """Describe a handler. one_or_many: its body is one of `body` or an array of them.
+
+    body_schema: what the type of the body can't say.
+    """
     described = Operation(
-        summary, description, answers, errors, body, one_or_many, parameters, security
+        summary,
+        description,
+        answers,
+        errors,
+        body,
+        body_schema or {},
+        one_or_many,
+        parameters,
+        security,
     )
 
     def describe(handler: Handler) -> Handler:
@@ -143,7 +156,7 @@ def _entry(route: Route, described: Operation) -> Schema:
 def _body_schema(described: Operation) -> Schema | None:
     if described.body is None:
         return None
-    one = _reference(described.body)
+    one = {**_reference(described.body), **described.body_schema}
     many = {"type": "array", "minItems": 1, "items": one}
     return {"oneOf": [one, many]} if described.one_or_many else one
 

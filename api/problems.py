@@ -3,6 +3,7 @@
 import itertools
 import re
 import secrets
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 from sanic import HTTPResponse, Request
-from sanic.exceptions import RequestCancelled, SanicException
+from sanic.constants import HTTP_METHODS
+from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
 
 from tocsin.errors import AlreadyExists, BrokerError, NotFound, StorageError
 
@@ -78,6 +80,9 @@ def answer_exception(request: Request, exception: BaseException) -> HTTPResponse
     """Turn whatever a request ended in into a problem; what nobody foresaw goes to the log."""
     if isinstance(exception, RequestCancelled):
         return HTTPResponse(status=CLIENT_GONE)
+    if isinstance(exception, MethodNotAllowed):
+        # Sanic leaves it out where the path holds a parameter.
+        exception.headers = {"Allow": ", ".join(_allowed_methods(request))}
     refusal = _refusal(exception)
     if refusal is None:
         log.error("unexpected", exc_info=exception, request_id=request_id(request))
@@ -101,6 +106,15 @@ def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:
         headers=refusal.headers,
         content_type=PROBLEM_JSON,
     )
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    allowed = []
+    for method in HTTP_METHODS:
+        with suppress(SanicException):
+            request.app.router.get(request.path, method.value, None)
+            allowed.append(method.value)
+    return allowed
 
 
 def _refusal(exception: BaseException) -> Refusal | None:
