@@ -186,14 +186,35 @@ def test_a_confirmed_incident_stays_hot_above_the_lower_threshold() -> None:
 
 
 def test_a_window_is_not_booked_on_an_incident_that_may_end_before_it() -> None:
-    service = Service().minutes([1] * 40 + [60] + [1] * 5)
-    service.run(46, 60)
+    service = Service().minutes([1, 2] * 20 + [60] + [1] * 5)
+    service.run(46, 200)
     (incident,) = service.tables.incidents.values()
-    assert incident.status == "open"
+    assert (incident.status, incident.peak_z) == ("open", 117.0)
     service.run(47, 1)
     first, second = sorted(service.tables.incidents.values(), key=lambda row: row.window_start_ms)
-    assert first.resolved_start_ms == 45 * WINDOW_MS
+    assert (first.resolved_start_ms, first.peak_z) == (45 * WINDOW_MS, 117.0)
     assert second.window_start_ms == 46 * WINDOW_MS
+    assert second.peak_z > 117
+
+
+def test_a_straggler_that_completes_a_run_of_breaches_fires_at_once() -> None:
+    service = Service().minutes([4] * 40 + [14, 4, 14])
+    (incident,) = service.tables.incidents.values()
+    assert incident.confirmed_at_ms is None
+    service.run(41, 10, arrival_ms=44 * WINDOW_MS)
+    (incident,) = service.tables.incidents.values()
+    assert incident.confirmed_start_ms == 42 * WINDOW_MS
+    assert incident.confirmed_at_ms == 44 * WINDOW_MS
+
+
+def test_a_run_is_idle_by_its_first_arrival_and_the_next_one_by_its_last() -> None:
+    service = Service().minutes([1] * 40)
+    first_ms, last_ms = 44 * WINDOW_MS, 46 * WINDOW_MS
+    service.detector.apply(Run(40, 5, 1, first_ms, last_ms, 40))
+    service.detector.apply(Run(40, 5, 1, last_ms + 300_000, last_ms + 300_000, 41))
+    service.tables.write(service.detector.drain())
+    assert service.tables.clock.clock_start_ms == 40 * WINDOW_MS
+    assert service.tables.windows[40].total == 10
 
 
 def test_stragglers_move_the_confirming_window_back_but_not_the_id() -> None:
@@ -297,10 +318,12 @@ def test_a_record_of_1970_costs_a_day_of_windows_and_nothing_else() -> None:
 def test_a_forgotten_service_never_opens_an_incident_twice() -> None:
     service = Service().minutes([1] * 40 + [60] + [1] * 9)
     service.advance_to(3000)
+    before = dict(service.tables.incidents)
     for window in range(32, 40):
         service.run(window, 1, arrival_ms=3000 * WINDOW_MS)
     service.run(40, 60, arrival_ms=3000 * WINDOW_MS)
-    assert len(service.tables.incidents) == 1
+    assert service.tables.windows[40].verdict is Verdict.FIRE
+    assert service.tables.incidents == before
 
 
 def test_an_incident_row_holds_the_evidence_to_recompute_it() -> None:
@@ -385,11 +408,38 @@ def test_rows_of_a_forgotten_service_are_older_than_those_of_its_next_life() -> 
 
 def test_a_rebuilt_detector_reads_as_many_rows_as_the_timeline_says_and_no_more() -> None:
     service = Service().minutes([1, 3] * 150)
+    service.run(250, 2, arrival_ms=300 * WINDOW_MS)
     rows, clock = service.tables.windows, service.tables.clock
     number = clock.clock_start_ms // WINDOW_MS
     kept = [row for w, row in rows.items() if w > number - GUARDED.history_windows]
     assert len(kept) == 211
     rebuilt = Detector.rebuild(clock, kept, None, GUARDED)
+    arrival_ms = 301 * WINDOW_MS
     for detector in (rebuilt, service.detector):
-        detector.apply(Run(number - 179, 40, 40, 301 * WINDOW_MS, 301 * WINDOW_MS, 300))
+        detector.apply(Run(250, 3, 1, arrival_ms, arrival_ms, 301))
+        detector.apply(Run(number - 179, 40, 40, arrival_ms, arrival_ms, 302))
     assert rebuilt.drain() == service.detector.drain()
+
+
+def test_a_detector_rebuilt_in_any_minute_of_an_eventful_hour_goes_on_the_same() -> None:
+    errors = [4] * 20 + [14] * 4 + [4] * 12 + [60] + [4] * 3
+    minutes = [(window, count, 20) for window, count in enumerate(errors)]
+    minutes += [(window, 4, 20) for window in range(48, 60)]
+    whole = Service()
+    for minute in minutes:
+        whole.run(*minute)
+    assert len(whole.tables.incidents) == 2
+    assert whole.tables.numbers(unknown=True)
+    for split in range(1, len(minutes)):
+        service = Service()
+        for minute in minutes[:split]:
+            service.run(*minute)
+        tables = service.tables
+        service.detector = Detector.rebuild(
+            tables.clock, tables.windows.values(), tables.newest_incident, GUARDED
+        )
+        for minute in minutes[split:]:
+            service.run(*minute)
+        assert tables.windows == whole.tables.windows
+        assert tables.incidents == whole.tables.incidents
+        assert tables.events == whole.tables.events

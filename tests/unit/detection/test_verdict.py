@@ -1,5 +1,6 @@
 """Verdicts on a window: unit vectors, and least counts against the inequality itself."""
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -65,11 +66,11 @@ def test_z_of_exactly_the_threshold_is_normal() -> None:
 
 
 def test_exact_where_a_double_is_not() -> None:
-    counts = [10_000_000, 9_999_999, 10_000_000, 9_999_998, 10_000_000]
-    plain, _ = baselines(counts)
-    least = least_count_above(plain, Decimal(3))
-    above_mean = plain.n * least - plain.errors
-    assert above_mean**2 > 9 * plain.spread >= (above_mean - plain.n) ** 2
+    root = 10**9 + 1
+    plain = Baseline(n=5, errors=4, squares=(root * root + 14) // 5)
+    assert plain.spread == root * root - 2
+    assert math.sqrt(plain.spread) == root
+    assert least_count_above(plain, Decimal(1)) == (4 + root) // 5
 
 
 @given(counts=COUNTS)
