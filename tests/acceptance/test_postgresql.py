@@ -110,7 +110,7 @@ def test_burst_of_failing_statements_becomes_an_incident_with_those_very_lines(
     move_into_the_past(postgresql)
     ship(service)
     failing = [(BY_ZERO, NO_COLUMN)[n % 2].format(n) for n in range(BURST)]
-    fail(postgresql, [*failing, BY_ZERO.format("a long statement " * 2000)])
+    fail(postgresql, [*failing, BY_ZERO.format("a long statement " * 1000)])
 
     sent = lines_of(postgresql)
     stored = tocsin.logs(service, len(sent))
