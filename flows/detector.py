@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.incidents import Incidents
-from flows.rebuild import incidents_from_row, windows_from_rows
+from flows.rebuild import incidents_from_rows, windows_from_rows
 from flows.report import incident_row, window_row
 from flows.rows import IncidentRow, Outcome, Run, WindowRow
 from flows.snapshot import (
@@ -17,7 +17,7 @@ from flows.snapshot import (
     thaw_windows,
 )
 from flows.windows import Windows
-from tocsin.detection import WINDOW_MS, SettingsTimeline
+from tocsin.detection import WINDOW_MS, ResolveReason, SettingsTimeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,6 +85,7 @@ class Detector:
                 self._incidents.judge(windows.present, windows)
         else:
             self._amend(run, windows)
+        self._incidents.end_silence(ResolveReason.SPOKE, windows)
         windows.history.changed.add(windows.clock)
         windows.newest = max(windows.newest, run.window)
         windows.arrival_ms = run.last_arrival_ms
@@ -142,6 +143,7 @@ class Detector:
         newest: WindowRow,
         windows: Iterable[WindowRow],
         last_incident: IncidentRow | None,
+        last_silence: IncidentRow | None,
         timeline: SettingsTimeline,
     ) -> Detector:
         """Return the detector whose drained rows these are.
@@ -150,12 +152,13 @@ class Detector:
             topic was made again, among the rows written since.
         windows: at least the service's rows of the `timeline.history_windows` windows up to that
             clock; further ones do no harm.
-        last_incident: the service's open incident, else the one that was resolved last.
+        last_incident, last_silence: the service's open incident of that kind, else the one that
+            was resolved last.
         """
         detector = cls(newest.service_id, timeline)
         detector.offset = newest.offset
         detector._windows = windows_from_rows(newest, windows, timeline)
-        detector._incidents = incidents_from_row(last_incident, newest.service_id)
+        detector._incidents = incidents_from_rows(last_incident, last_silence, newest.service_id)
         return detector
 
     def _reach(self, run: Run) -> Windows:
@@ -217,7 +220,8 @@ class Detector:
         closed = windows.close_previous()
         if closed.number >= windows.first:
             self._incidents.close(closed, windows)
-            windows.mark_silence(closed)
+            if windows.mark_silence(closed):
+                self._incidents.begin_silence(closed, windows)
 
     def _retire(self, windows: Windows) -> None:
         """Close the two open windows and forget the service, but for its resolved window."""
@@ -225,6 +229,7 @@ class Detector:
         windows.previous = windows.present
         self._close(windows)
         windows.retired = True
+        self._incidents.end_silence(ResolveReason.RETIRED, windows)
         self._build_rows()
         self._windows = None
 
@@ -236,8 +241,5 @@ class Detector:
             self._window_rows[number] = window_row(self.service_id, number, windows)
         windows.history.changed.clear()
         incidents = self._incidents
-        changed = [*incidents.ended, *([incidents.open] if incidents.changed else [])]
-        self._incident_rows += [
-            incident_row(self.service_id, incident, windows) for incident in changed if incident
-        ]
-        incidents.ended, incidents.changed = [], False
+        for incident in incidents.take_changed():
+            self._incident_rows.append(incident_row(self.service_id, incident, windows))

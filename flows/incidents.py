@@ -12,11 +12,13 @@ from flows.verdict import score
 from flows.windows import Window, Windows
 from tocsin.detection import (
     WINDOW_MS,
+    IncidentKind,
     Moment,
     Preset,
     ResolveReason,
     Severity,
     incident_id,
+    silence_id,
 )
 
 
@@ -25,12 +27,14 @@ class Incident(Struct):
 
     opening: gives the id and never changes. low: oldest window that belongs to it.
     confirming, resolved: None until confirmed, resolved.
-    calm: windows in a row that were not hot.
+    hot: newest window that was abnormal. calm: closed windows in a row that were not.
     count, plain, guarded, settings_version: evidence, of the opening window.
     """
 
+    kind: IncidentKind
     opening: int
     low: int
+    hot: int
     severity: Severity
     peak_z: float
     opened_at_ms: int
@@ -47,21 +51,41 @@ class Incident(Struct):
     resolved_at_ms: int | None = None
     reason: ResolveReason | None = None
 
+    def id_of(self, service_id: str) -> str:
+        """Return the id: of the service, the opening window and the kind."""
+        name = incident_id if self.kind is IncidentKind.ERRORS else silence_id
+        return name(service_id, self.opening * WINDOW_MS)
+
 
 class Incidents:
-    """The incidents of one service, at most one of them open.
+    """The incidents of one service, at most one of each kind open.
 
-    resolved_window: the last window of the newest resolved one.
-    changed: the open one has changed since the last drain. ended, events: since the last drain.
+    open: of errors. resolved_window: the last window of the newest resolved one.
+    silence: of a silence. newest_silence: first window of the newest one, open or not.
+    changed: `open` has changed since the last drain. silence_changed: `silence` has.
+    ended, events: since the last drain.
     """
 
-    __slots__ = ("changed", "ended", "events", "open", "resolved_window", "service_id")
+    __slots__ = (
+        "changed",
+        "ended",
+        "events",
+        "newest_silence",
+        "open",
+        "resolved_window",
+        "service_id",
+        "silence",
+        "silence_changed",
+    )
 
     def __init__(self, service_id: str) -> None:
         self.service_id = service_id
         self.open: Incident | None = None
         self.resolved_window: int | None = None
+        self.silence: Incident | None = None
+        self.newest_silence: int | None = None
         self.changed = False
+        self.silence_changed = False
         self.ended: list[Incident] = []
         self.events: list[IncidentEvent] = []
 
@@ -111,7 +135,11 @@ class Incidents:
         if incident is None or window.number < incident.low:
             return
         settings = window.settings
-        incident.calm = 0 if self._is_hot(window) else incident.calm + 1
+        if self._is_hot(window):
+            incident.calm = 0
+            incident.hot = max(incident.hot, window.number)
+        else:
+            incident.calm += 1
         self.changed = True
         frozen_at = self.frozen_at(window.number)
         if settings.preset is Preset.GUARDED and frozen_at is not None:
@@ -174,8 +202,10 @@ class Incidents:
             if self.resolved_window is not None and window.number <= self.resolved_window:
                 return None
             incident = Incident(
+                kind=IncidentKind.ERRORS,
                 opening=window.number,
                 low=window.number,
+                hot=window.number,
                 severity=severity,
                 peak_z=z,
                 opened_at_ms=windows.now_ms,
@@ -191,6 +221,9 @@ class Incidents:
             return incident
         if z > incident.peak_z:
             incident.peak_z = z
+            self.changed = True
+        if window.number > incident.hot:
+            incident.hot = window.number
             self.changed = True
         if window.number == incident.opening and count > incident.count:
             incident.count = count
@@ -221,6 +254,60 @@ class Incidents:
         self.resolved_window = window
         self.changed = False
 
+    def begin_silence(self, closed: Window, windows: Windows) -> None:
+        """Open the incident of a silence that has just become unknown, once a gap.
+
+        Like an incident of errors it names its first window; it touches no baseline. The guarded
+        baseline is its evidence: how many records a window used to have.
+        """
+        start = closed.number - windows.gap + 1
+        if self.silence is not None or not closed.settings.silence or start == self.newest_silence:
+            return
+        self.silence = Incident(
+            kind=IncidentKind.SILENCE,
+            opening=start,
+            low=start,
+            hot=closed.number,
+            severity=Severity.HIGH,
+            peak_z=0.0,
+            opened_at_ms=windows.now_ms,
+            detected_late=False,
+            count=0,
+            plain=closed.plain,
+            guarded=closed.guarded,
+            settings_version=closed.settings.version,
+            confirming=closed.number,
+            confirmed_at_ms=windows.now_ms,
+        )
+        self.newest_silence = start
+        self.silence_changed = True
+        for moment in (Moment.OPENED, Moment.CONFIRMED):
+            self._note(moment, self.silence, closed.number, windows, None, None)
+
+    def end_silence(self, reason: ResolveReason, windows: Windows) -> None:
+        """Resolve the incident of a silence, if one is open."""
+        silence = self.silence
+        if silence is None:
+            return
+        # The newest closed window: it had no record, or the silence would have ended before.
+        silence.resolved = silence.hot = windows.clock - (0 if windows.retired else 2)
+        silence.resolved_at_ms = windows.now_ms
+        silence.reason = reason
+        self._note(Moment.RESOLVED, silence, silence.resolved, windows, None, None)
+        self.ended.append(silence)
+        self.silence = None
+        self.silence_changed = False
+
+    def take_changed(self) -> list[Incident]:
+        """Return the incidents that changed since this was last asked."""
+        changed = list(self.ended)
+        if self.changed and self.open is not None:
+            changed.append(self.open)
+        if self.silence_changed and self.silence is not None:
+            changed.append(self.silence)
+        self.ended, self.changed, self.silence_changed = [], False, False
+        return changed
+
     def _note(
         self,
         moment: Moment,
@@ -232,7 +319,7 @@ class Incidents:
     ) -> None:
         self.events.append(
             IncidentEvent(
-                incident_id=incident_id(self.service_id, incident.opening * WINDOW_MS),
+                incident_id=incident.id_of(self.service_id),
                 service_id=self.service_id,
                 moment=moment,
                 at_ms=windows.now_ms,

@@ -28,9 +28,15 @@ def windows_from_rows(
     return None if present.closed else _windows(present, ours, timeline)
 
 
-def incidents_from_row(row: IncidentRow | None, service_id: str) -> Incidents:
-    """Return the incidents of a service of which the newest one is known."""
+def incidents_from_rows(
+    row: IncidentRow | None, silence: IncidentRow | None, service_id: str
+) -> Incidents:
+    """Return the incidents of a service of which the newest one of each kind is known."""
     incidents = Incidents(service_id)
+    if silence is not None:
+        incidents.newest_silence = silence.window_start_ms // WINDOW_MS
+        if silence.status is IncidentStatus.OPEN:
+            incidents.silence = _incident(silence)
     if row is None:
         return incidents
     if row.status is IncidentStatus.OPEN:
@@ -80,8 +86,10 @@ def _window(number: int, row: WindowRow | None, timeline: SettingsTimeline) -> W
 def _incident(row: IncidentRow) -> Incident:
     confirming = row.confirmed_start_ms
     return Incident(
+        kind=row.kind,
         opening=row.window_start_ms // WINDOW_MS,
         low=row.low_start_ms // WINDOW_MS,
+        hot=row.hot_start_ms // WINDOW_MS,
         severity=row.severity,
         peak_z=row.peak_z,
         opened_at_ms=row.opened_at_ms,

@@ -5,7 +5,7 @@ from flows.incidents import Incident
 from flows.rows import IncidentRow, WindowRow
 from flows.verdict import is_below_minimum, score
 from flows.windows import Window, Windows
-from tocsin.detection import WINDOW_MS, IncidentStatus, Severity, Verdict, incident_id
+from tocsin.detection import WINDOW_MS, IncidentKind, IncidentStatus, Severity, Verdict
 
 
 def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
@@ -85,11 +85,14 @@ def incident_row(service_id: str, incident: Incident, windows: Windows) -> Incid
     """Build the row of an incident as it stands now."""
     plain, guarded = incident.plain, incident.guarded
     ended = incident.resolved is not None
+    about_errors = incident.kind is IncidentKind.ERRORS
     return IncidentRow(
-        incident_id=incident_id(service_id, incident.opening * WINDOW_MS),
+        incident_id=incident.id_of(service_id),
         service_id=service_id,
+        kind=incident.kind,
         window_start_ms=incident.opening * WINDOW_MS,
         low_start_ms=incident.low * WINDOW_MS,
+        hot_start_ms=incident.hot * WINDOW_MS,
         confirmed_start_ms=_start(incident.confirming),
         resolved_start_ms=_start(incident.resolved),
         status=IncidentStatus.RESOLVED if ended else IncidentStatus.OPEN,
@@ -103,8 +106,8 @@ def incident_row(service_id: str, incident: Incident, windows: Windows) -> Incid
         confirmed_at_ms=incident.confirmed_at_ms,
         resolved_at_ms=incident.resolved_at_ms,
         count=incident.count,
-        z=score(incident.count, plain),
-        guarded_z=score(incident.count, guarded),
+        z=score(incident.count, plain) if about_errors else None,
+        guarded_z=score(incident.count, guarded) if about_errors else None,
         plain_n=plain.n,
         plain_sum=plain.errors,
         plain_squares=plain.squares,

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from tocsin.detection import IncidentStatus, Moment, ResolveReason, Severity, Verdict
+from tocsin.detection import IncidentKind, IncidentStatus, Moment, ResolveReason, Severity, Verdict
 
 
 class Run(Struct, frozen=True, gc=False):
@@ -84,6 +84,7 @@ class IncidentRow(Struct, frozen=True, gc=False):
     window_start_ms: of the opening window, which gives the id and never changes.
     low_start_ms: of the oldest window that belongs to the incident.
     confirmed_start_ms: of the confirming window.
+    hot_start_ms: of the newest window that was abnormal.
     peak_z: the highest score of any of its windows on the baseline that it exceeded.
     calm_windows: windows in a row that were not hot, up to the newest closed one.
     absorbed: its level has been learned; it stays open until calm.
@@ -98,8 +99,10 @@ class IncidentRow(Struct, frozen=True, gc=False):
 
     incident_id: str
     service_id: str
+    kind: IncidentKind
     window_start_ms: int
     low_start_ms: int
+    hot_start_ms: int
     confirmed_start_ms: int | None
     resolved_start_ms: int | None
     status: IncidentStatus

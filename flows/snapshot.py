@@ -42,7 +42,9 @@ class FrozenIncidents(Struct, frozen=True, gc=False):
 
     open: tuple[object, ...] | None
     resolved_window: int | None
-    changed: bool
+    silence: tuple[object, ...] | None
+    newest_silence: int | None
+    changed: tuple[bool, bool]
     ended: tuple[tuple[object, ...], ...]
     events: tuple[IncidentEvent, ...]
 
@@ -114,7 +116,9 @@ def freeze_incidents(incidents: Incidents) -> FrozenIncidents:
     return FrozenIncidents(
         open=None if incidents.open is None else astuple(incidents.open),
         resolved_window=incidents.resolved_window,
-        changed=incidents.changed,
+        silence=None if incidents.silence is None else astuple(incidents.silence),
+        newest_silence=incidents.newest_silence,
+        changed=(incidents.changed, incidents.silence_changed),
         ended=tuple(astuple(incident) for incident in incidents.ended),
         events=tuple(incidents.events),
     )
@@ -125,7 +129,10 @@ def thaw_incidents(frozen: FrozenIncidents, service_id: str) -> Incidents:
     incidents = Incidents(service_id)
     incidents.open = None if frozen.open is None else Incident(*frozen.open)  # type: ignore[arg-type]
     incidents.resolved_window = frozen.resolved_window
-    incidents.changed = frozen.changed
+    if frozen.silence is not None:
+        incidents.silence = Incident(*frozen.silence)  # type: ignore[arg-type]
+    incidents.newest_silence = frozen.newest_silence
+    incidents.changed, incidents.silence_changed = frozen.changed
     incidents.ended = [Incident(*fields) for fields in frozen.ended]  # type: ignore[arg-type]
     incidents.events = list(frozen.events)
     return incidents

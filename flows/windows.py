@@ -182,16 +182,16 @@ class Windows:
             self.history.unmark(number, FLAGGED)
         self._guarded.forget()
 
-    def mark_silence(self, closed: Window) -> None:
+    def mark_silence(self, closed: Window) -> bool:
         """Call a gap that reaches up to the window just closed unknown, if it is long and unusual.
 
         It is unusual where the guarded baseline has a few records in every window.
         """
         settings, baseline = closed.settings, closed.guarded
         if baseline is None or self.gap < settings.unknown_gap_windows:
-            return
+            return False
         if baseline.records < settings.unknown_records_per_window * baseline.n:
-            return
+            return False
         oldest = max(closed.number - self.gap + 1, self.clock - self.history.kept + 1)
         for number in range(closed.number, oldest - 1, -1):
             if self.history.marks_of(number) & UNKNOWN:
@@ -199,6 +199,7 @@ class Windows:
             self.history.mark(number, UNKNOWN)
             if number < closed.number:
                 self._guarded.forget()
+        return True
 
     def is_open(self, number: int) -> bool:
         """Tell whether records can still be on time for a window."""

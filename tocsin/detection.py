@@ -56,11 +56,24 @@ class IncidentStatus(str, enum.Enum):
     RESOLVED = "resolved"
 
 
+class IncidentKind(str, enum.Enum):
+    """What an incident is about: too many errors, or no record at all where some are usual."""
+
+    ERRORS = "errors"
+    SILENCE = "silence"
+
+
 class ResolveReason(str, enum.Enum):
-    """Why an incident ended: the windows calmed down, or their level was learned first."""
+    """Why an incident ended.
+
+    CALM, ABSORBED: the windows calmed down; or their level had been learned before they did.
+    SPOKE, RETIRED: a silence ended with a record; or it lasted until the service was forgotten.
+    """
 
     CALM = "calm"
     ABSORBED = "absorbed"
+    SPOKE = "spoke"
+    RETIRED = "retired"
 
 
 class Moment(str, enum.Enum):
@@ -79,6 +92,12 @@ def incident_id(service_id: str, window_start_ms: int) -> str:
     '5f2be431164c2f15044a5b70a153d0bf'
     """
     digest = hashlib.sha256(f"{service_id}|{window_start_ms}".encode()).digest()
+    return digest[:16].hex()
+
+
+def silence_id(service_id: str, window_start_ms: int) -> str:
+    """Name the incident of a silence by its first window."""
+    digest = hashlib.sha256(f"{service_id}|{window_start_ms}|silence".encode()).digest()
     return digest[:16].hex()
 
 
@@ -124,6 +143,7 @@ class DetectionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     guarded_lookback_windows: the guarded baseline of `w` reaches back to `w - this` at most.
     unknown_gap_windows: so many windows in a row without any record are unknown on
     unknown_records_per_window: a service with at least so many records a window.
+    silence: whether windows that become unknown open an incident of kind `silence`.
     idle_ms: silence between two arrivals after which the clock moves without a record, to
     idle_margin_ms: so long before the later arrival.
     kept_windows: windows of which the clock's is the newest that late records can still amend.
@@ -147,6 +167,7 @@ class DetectionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     guarded_lookback_windows: int = 151
     unknown_gap_windows: int = 5
     unknown_records_per_window: int = 3
+    silence: bool = True
     idle_ms: int = 300_000
     idle_margin_ms: int = 60_000
     kept_windows: int = 180

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flows.detector import Detector
 from flows.rows import IncidentEvent, IncidentRow, Outcome, Run, WindowRow
-from tocsin.detection import WINDOW_MS, DetectionSettings, Preset, SettingsTimeline
+from tocsin.detection import WINDOW_MS, DetectionSettings, IncidentKind, Preset, SettingsTimeline
 
 DATA = Path(__file__).parents[2] / "data" / "detection"
 
@@ -19,20 +19,28 @@ TIMELINES = {"plain": PLAIN, "guarded": GUARDED}
 
 
 class Tables:
-    """Rows as the database keeps them: the last one written wins."""
+    """Rows as the database keeps them: the last one written wins.
+
+    incidents, events: of errors; those of silences, which the golden files don't know, are apart.
+    """
 
     def __init__(self) -> None:
         self.windows: dict[int, WindowRow] = {}
         self.incidents: dict[str, IncidentRow] = {}
         self.events: list[IncidentEvent] = []
+        self.silences: dict[str, IncidentRow] = {}
+        self.silence_events: list[IncidentEvent] = []
 
     def write(self, outcome: Outcome) -> None:
         """Upsert what a drain returned."""
         for row in outcome.windows:
             self.windows[row.window_start_ms // WINDOW_MS] = row
         for incident in outcome.incidents:
-            self.incidents[incident.incident_id] = incident
-        self.events += outcome.events
+            about_errors = incident.kind is IncidentKind.ERRORS
+            (self.incidents if about_errors else self.silences)[incident.incident_id] = incident
+        for event in outcome.events:
+            is_silence = event.incident_id in self.silences
+            (self.silence_events if is_silence else self.events).append(event)
 
     @property
     def clock(self) -> WindowRow:
@@ -44,6 +52,11 @@ class Tables:
     def newest_incident(self) -> IncidentRow | None:
         """The row of the incident that opened last."""
         return max(self.incidents.values(), key=lambda row: row.window_start_ms, default=None)
+
+    @property
+    def newest_silence(self) -> IncidentRow | None:
+        """The row of the silence that began last."""
+        return max(self.silences.values(), key=lambda row: row.window_start_ms, default=None)
 
     def numbers(self, **columns: object) -> list[int]:
         """Numbers of the windows whose columns have these values."""

@@ -413,7 +413,7 @@ def test_a_rebuilt_detector_reads_as_many_rows_as_the_timeline_says_and_no_more(
     number = clock.clock_start_ms // WINDOW_MS
     kept = [row for w, row in rows.items() if w > number - GUARDED.history_windows]
     assert len(kept) == 211
-    rebuilt = Detector.rebuild(clock, kept, None, GUARDED)
+    rebuilt = Detector.rebuild(clock, kept, None, None, GUARDED)
     arrival_ms = 301 * WINDOW_MS
     for detector in (rebuilt, service.detector):
         detector.apply(Run(250, 3, 1, arrival_ms, arrival_ms, 301))
@@ -436,10 +436,15 @@ def test_a_detector_rebuilt_in_any_minute_of_an_eventful_hour_goes_on_the_same()
             service.run(*minute)
         tables = service.tables
         service.detector = Detector.rebuild(
-            tables.clock, tables.windows.values(), tables.newest_incident, GUARDED
+            tables.clock,
+            tables.windows.values(),
+            tables.newest_incident,
+            tables.newest_silence,
+            GUARDED,
         )
         for minute in minutes[split:]:
             service.run(*minute)
         assert tables.windows == whole.tables.windows
         assert tables.incidents == whole.tables.incidents
         assert tables.events == whole.tables.events
+        assert tables.silences == whole.tables.silences

@@ -50,7 +50,8 @@ def rebuild(tables: Tables, timeline: SettingsTimeline) -> Detector:
     if not tables.windows:
         return Detector("service", timeline)
     rows = tables.windows.values()
-    return Detector.rebuild(tables.clock, rows, tables.newest_incident, timeline)
+    newest = (tables.newest_incident, tables.newest_silence)
+    return Detector.rebuild(tables.clock, rows, *newest, timeline)
 
 
 def timeless(row: WindowRow) -> WindowRow:
@@ -198,6 +199,8 @@ def test_a_snapshot_at_any_point_changes_nothing(
     assert mine.windows == theirs.windows
     assert mine.incidents == theirs.incidents
     assert mine.events == theirs.events
+    assert mine.silences == theirs.silences
+    assert mine.silence_events == theirs.silence_events
 
 
 @BOTH_PRESETS
@@ -215,7 +218,9 @@ def test_a_detector_rebuilt_from_its_rows_goes_on_the_same(
     rebuilt = rebuild(mine, timeline)
     assert rebuilt.offset == kept.offset
     theirs.windows, theirs.incidents = dict(mine.windows), dict(mine.incidents)
+    theirs.silences = dict(mine.silences)
     mine.events.clear()
+    mine.silence_events.clear()
     feed(kept, stream[split:], mine, split)
     feed(rebuilt, stream[split:], theirs, split)
     finish(kept, stream, mine)
@@ -223,6 +228,8 @@ def test_a_detector_rebuilt_from_its_rows_goes_on_the_same(
     assert mine.windows == theirs.windows
     assert mine.incidents == theirs.incidents
     assert mine.events == theirs.events
+    assert mine.silences == theirs.silences
+    assert mine.silence_events == theirs.silence_events
 
 
 @BOTH_PRESETS

@@ -58,6 +58,7 @@ def test_defaults_are_the_contract() -> None:
         "guarded_lookback_windows": 151,
         "unknown_gap_windows": 5,
         "unknown_records_per_window": 3,
+        "silence": True,
         "idle_ms": 300_000,
         "idle_margin_ms": 60_000,
         "kept_windows": 180,
