@@ -7,12 +7,11 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.detect import Changes, cut_builder, detector_builder
+from flows.detect import Books, Changes, CutLogic, detector_builder
 from flows.parse import parse_batch
 from flows.sinks import DetectionSink, Progress
 from flows.source import part_name
 from tocsin.batches import RawBatch, RecordBatch
-from tocsin.detection import SettingsTimeline
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Sinks:
     detection: Sink[tuple[str, Changes | Progress]]
 
 
-def build_flow(source: Source[RawBatch], sinks: Sinks, timeline: SettingsTimeline) -> Dataflow:
+def build_flow(source: Source[RawBatch], sinks: Sinks, books: Books) -> Dataflow:
     """Return the dataflow. Its step ids key the recovery state: renaming one loses it."""
     flow = Dataflow("tocsin")
 
@@ -36,9 +35,9 @@ def build_flow(source: Source[RawBatch], sinks: Sinks, timeline: SettingsTimelin
     by_partition = op.key_on("by_partition", records, lambda batch: part_name(batch.partition))
     op.output("store_logs", by_partition, sinks.logs)
 
-    runs = op.stateful_batch("cut", by_partition, cut_builder(timeline.versions[0]))
+    runs = op.stateful_batch("cut", by_partition, CutLogic)
     by_service = op.map("by_service", runs, lambda keyed: (keyed[1].service_id, keyed[1]))
-    changes = op.stateful_batch("detect", by_service, detector_builder(timeline))
+    changes = op.stateful_batch("detect", by_service, detector_builder(books))
     progress = op.map("progress", records, _progress)
     ledger = op.merge("ledger", op.map("rekey", changes, _rekey), progress)
     op.output("store_detection", ledger, sinks.detection)

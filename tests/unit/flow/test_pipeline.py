@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
-from flows.detect import Changes
+from flows.detect import Changes, OneBook
 from flows.pipeline import Sinks, build_flow
 from flows.rows import IncidentRow, WindowRow
 from flows.sinks import Progress
 from tocsin.batches import RawBatch, RecordBatch
-from tocsin.detection import WINDOW_MS, IncidentStatus, SettingsTimeline
+from tocsin.detection import WINDOW_MS, IncidentStatus
+from tocsin.settings_versions import SettingsBook
 
 START = datetime(2026, 3, 2, 8, tzinfo=timezone.utc)
 QUIET_MINUTES = 12
@@ -67,7 +68,11 @@ def run(
     logs: list[Any] = []
     detection: list[Any] = []
     source = TestingSource(polls(messages or topic(), size))
-    flow = build_flow(source, Sinks(TestingSink(logs), TestingSink(detection)), SettingsTimeline())
+    flow = build_flow(
+        source,
+        Sinks(TestingSink(logs), TestingSink(detection)),
+        OneBook(SettingsBook.of_defaults()),
+    )
     if workers == 1:
         run_main(flow)
     else:

@@ -1,0 +1,67 @@
+"""The versions of the detection settings in the database."""
+
+import msgspec
+import psycopg
+
+from sql.statements import statements
+from tocsin.errors import SettingsError
+from tocsin.settings_versions import (
+    SettingsBook,
+    SettingsDocument,
+    SettingsVersion,
+    next_window_start_ms,
+)
+
+_SQL = statements("detection_settings")
+
+
+def read_book(conn: psycopg.Connection) -> SettingsBook:
+    """Return all versions as they are now."""
+    read_ms = _now_ms(conn)
+    versions = tuple(
+        SettingsVersion(version, from_ms, msgspec.json.decode(document, type=SettingsDocument))
+        for version, from_ms, document in conn.execute(_SQL["select_detection_settings"])
+    )
+    return SettingsBook(versions, read_ms)
+
+
+def add_version(
+    conn: psycopg.Connection,
+    document: SettingsDocument,
+    *,
+    created_by: str,
+    effective_from_ms: int | None = None,
+) -> SettingsVersion:
+    """Add a version and return it; without a start it begins as soon as one may.
+
+    Raises SettingsError for numbers that cannot work, and for a start that is too soon.
+    """
+    with conn.transaction():
+        # Two at once: the second sees the first, and takes the next number.
+        conn.execute(_SQL["lock_detection_settings"])
+        newest = read_book(conn).versions[-1]
+        earliest_ms = max(next_window_start_ms(_now_ms(conn)), newest.effective_from_ms + 60_000)
+        if effective_from_ms is None:
+            effective_from_ms = earliest_ms
+        if effective_from_ms < earliest_ms:
+            raise SettingsError(
+                "a version starts at least 10 minutes ahead, and after the one before it: "
+                "give a later start, or none"
+            )
+        version = SettingsVersion(newest.version + 1, effective_from_ms, document)
+        version.check()
+        conn.execute(
+            _SQL["insert_detection_settings"],
+            {
+                "version": version.version,
+                "effective_from_ms": effective_from_ms,
+                "document": msgspec.json.encode(document).decode(),
+                "created_by": created_by,
+            },
+        )
+    return version
+
+
+def _now_ms(conn: psycopg.Connection) -> int:
+    [(now_ms,)] = conn.execute(_SQL["select_now_ms"]).fetchall()
+    return int(now_ms)

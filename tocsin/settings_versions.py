@@ -1,0 +1,137 @@
+"""The versions of the detection settings: which numbers judge which window of which service."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tocsin.detection import WINDOW_MS, DetectionSettings, SettingsTimeline
+from tocsin.errors import SettingsError
+
+LEAD_MS = 10 * 60_000
+"""A version starts at least this long after it is made, so that every worker knows it by then."""
+
+_FIXED = frozenset(
+    {
+        "version",
+        "effective_from_ms",
+        "idle_ms",
+        "idle_margin_ms",
+        "kept_windows",
+        "retirement_windows",
+    }
+)
+"""What no document may change: a version's own place, and what a service's clock runs on."""
+
+
+class Override(Struct, frozen=True, forbid_unknown_fields=True):
+    """What differs for the services whose id matches a pattern, as `batch-*`."""
+
+    services: str
+    settings: dict[str, Raw]
+
+
+class SettingsDocument(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a version changes: of the defaults for all services, and for some of them.
+
+    overrides: the first whose pattern matches a service is taken, and none after it.
+    """
+
+    settings: dict[str, Raw] = {}
+    overrides: list[Override] = []
+
+    def override_of(self, service_id: str) -> int | None:
+        """Return the index of the override that a service takes, if it takes one."""
+        matching = (fnmatchcase(service_id, override.services) for override in self.overrides)
+        return next((index for index, matches in enumerate(matching) if matches), None)
+
+    def with_change(self, services: str | None, changes: dict[str, Raw]) -> "SettingsDocument":
+        """Return the document with some settings changed, for all services or for a pattern."""
+        if services is None:
+            return SettingsDocument({**self.settings, **changes}, self.overrides)
+        known = {override.services: override.settings for override in self.overrides}
+        known[services] = {**known.get(services, {}), **changes}
+        overrides = [Override(pattern, settings) for pattern, settings in known.items()]
+        return SettingsDocument(self.settings, overrides)
+
+
+class SettingsVersion(Struct, frozen=True):
+    """A document with its number and the start of the first window that it judges."""
+
+    version: int
+    effective_from_ms: int
+    document: SettingsDocument
+
+    def settings_for(self, service_id: str) -> DetectionSettings:
+        """Return the numbers that judge a service."""
+        changes = dict(self.document.settings)
+        index = self.document.override_of(service_id)
+        if index is not None:
+            changes |= self.document.overrides[index].settings
+        return self._settings(changes)
+
+    def check(self) -> None:
+        """Raise SettingsError, naming the setting, unless every service could be judged by it."""
+        self._settings(self.document.settings)
+        for override in self.document.overrides:
+            if not 1 <= len(override.services) <= 128:
+                raise SettingsError("services: give a pattern of 1 to 128 characters, as `batch-*`")
+            self._settings({**self.document.settings, **override.settings})
+
+    def _settings(self, changes: dict[str, Raw]) -> DetectionSettings:
+        fixed = _FIXED & changes.keys()
+        if fixed:
+            raise SettingsError(
+                f"{min(fixed)}: cannot be changed, every window's clock rests on it"
+            )
+        place: dict[str, Any] = {
+            "version": self.version,
+            "effective_from_ms": self.effective_from_ms,
+        }
+        try:
+            # Through JSON text: a decimal is read as it was written, never as a binary float.
+            return msgspec.json.decode(
+                msgspec.json.encode({**changes, **place}), type=DetectionSettings
+            )
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$.")
+            name = f"{where.rstrip('`')}: " if where else ""
+            raise SettingsError(f"{name}{what[0].lower()}{what[1:]}") from None
+
+
+class SettingsBook:
+    """All versions, oldest first, as of one reading of the database.
+
+    read_ms: when they were read, by the database's clock; it knows every version that starts up to
+        LEAD_MS later.
+    """
+
+    def __init__(self, versions: tuple[SettingsVersion, ...], read_ms: int) -> None:
+        self.versions = versions
+        self.read_ms = read_ms
+        self._timelines: dict[tuple[int | None, ...], SettingsTimeline] = {}
+
+    @classmethod
+    def of_defaults(cls) -> "SettingsBook":
+        """Return the book of the defaults alone, for all times."""
+        return cls((SettingsVersion(1, 0, SettingsDocument()),), read_ms=2**62)
+
+    @property
+    def newest(self) -> int:
+        """Number of the newest version."""
+        return self.versions[-1].version
+
+    def timeline(self, service_id: str) -> SettingsTimeline:
+        """Return which settings judge which window of a service; equal ones are one object."""
+        key = tuple(version.document.override_of(service_id) for version in self.versions)
+        timeline = self._timelines.get(key)
+        if timeline is None:
+            numbers = tuple(version.settings_for(service_id) for version in self.versions)
+            timeline = self._timelines[key] = SettingsTimeline(numbers)
+        return timeline
+
+
+def next_window_start_ms(now_ms: int) -> int:
+    """Return the first window start at which a version that is made now may begin."""
+    return -(-(now_ms + LEAD_MS) // WINDOW_MS) * WINDOW_MS
