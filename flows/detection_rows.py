@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
-from tocsin.detection import IncidentStatus
+from tocsin.detection import IncidentKind, IncidentStatus, Moment
 from tocsin.records import EPOCH
 
 _FLAT_BASELINE_Z = 999.0
@@ -49,6 +49,7 @@ def incidents(rows: Iterable[tuple[int, IncidentRow]]) -> list[dict[str, Any]]:
         {
             "id": row.incident_id,
             "service_id": row.service_id,
+            "kind": row.kind.value,
             "title": title(row),
             "status": "RESOLVED" if row.status is IncidentStatus.RESOLVED else "OPEN",
             "severity": row.severity.value,
@@ -69,6 +70,7 @@ def incidents(rows: Iterable[tuple[int, IncidentRow]]) -> list[dict[str, Any]]:
             "detected_late": row.detected_late,
             "calm_windows": row.calm_windows,
             "absorbed": row.absorbed,
+            "hot_window": _time(row.hot_start_ms),
             "incarnation": incarnation,
             "offset": row.offset,
             "clock_start": _time(row.clock_start_ms),
@@ -86,6 +88,7 @@ def events(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
             "at": _time(row.at_ms),
             "window_start": _time(row.window_start_ms),
             "severity": row.severity.value,
+            "status": "RESOLVED" if row.moment is Moment.RESOLVED else "OPEN",
             "count": row.count,
             "z": row.z,
         }
@@ -94,13 +97,17 @@ def events(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
 
 
 def title(row: IncidentRow) -> str:
-    """Say what was seen, on one line.
-
-    z is that of the rule which opened the incident: the plain one, or else the guarded one.
-    """
+    """Say what was seen, on one line; z is the higher one of the two baselines'."""
+    if row.kind is IncidentKind.SILENCE:
+        return f"Silence Detected: {row.service_id} stopped logging ({_usual(row)})"
     z = max(row.z or 0.0, row.guarded_z or 0.0)
     strength = "over a flat baseline" if z >= _FLAT_BASELINE_Z else f"z = {z:.1f}"
     return f"Anomaly Detected: {row.service_id} logged {row.count} errors in a minute ({strength})"
+
+
+def _usual(row: IncidentRow) -> str:
+    usual = (row.guarded_records or 0) / (row.guarded_n or 1)
+    return f"usually {usual:.0f} records a minute"
 
 
 def _baselines(row: WindowRow | IncidentRow) -> dict[str, int | None]:

@@ -9,13 +9,14 @@ import structlog
 from bytewax._bytewax import cli_main, init_db_dir
 from bytewax.recovery import RecoveryConfig
 
+from flows.announce import Announcer
+from flows.books import LiveBooks
 from flows.pipeline import Sinks, build_flow
 from flows.sinks import DetectionSink, LogSink
 from flows.source import TopicSource
 from sql.connect import connect
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
-from tocsin.detection import SettingsTimeline
 from tocsin.errors import TocsinError
 from tocsin.settings import Settings
 from tocsin.topics import describe_topic
@@ -46,15 +47,21 @@ def run(settings: Settings) -> None:
         logs=LogSink(settings, partitions=partitions, stopping=stopping),
         detection=DetectionSink(settings, stopping=stopping),
     )
+    announcer = Announcer(settings, stopping)
+    announcer.start()
     log.info("flow starts", topic=settings.topic, topic_id=topic_id, partitions=len(partitions))
-    _execute(settings, source, sinks)
+    try:
+        _execute(settings, source, sinks)
+    finally:
+        stopping.set()
+        announcer.finish()
     log.info("flow stopped; everything read is stored")
 
 
 def _execute(settings: Settings, source: TopicSource, sinks: Sinks) -> None:
     try:
         cli_main(
-            build_flow(source, sinks, SettingsTimeline()),
+            build_flow(source, sinks, LiveBooks(settings)),
             epoch_interval=timedelta(seconds=settings.epoch_s),
             recovery_config=RecoveryConfig(_recovery_store(settings.recovery_dir)),
         )

@@ -21,7 +21,7 @@ from sql import writer
 from sql.connect import connect
 from sql.log_writer import LogWriter
 from tocsin.batches import RecordBatch
-from tocsin.dead_letters import DeadLetterTopic
+from tocsin.outgoing import DeadLetterTopic
 from tocsin.settings import Settings
 
 LOG_ROOM_RECORDS = 100_000
@@ -178,6 +178,8 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
             writer.upsert_windows(conn, detection_rows.windows(ledger.windows.values()))
             writer.upsert_incidents(conn, detection_rows.incidents(ledger.incidents.values()))
             writer.insert_incident_events(conn, detection_rows.events(ledger.events))
+            if ledger.incidents:
+                writer.reopen_incidents(conn, list(ledger.incidents))
             for progress in ledger.positions.values():
                 writer.set_position(
                     conn,

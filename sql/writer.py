@@ -137,6 +137,11 @@ def upsert_incidents(conn: psycopg.Connection, incidents: Sequence[Mapping[str, 
         cursor.executemany(_SQL["upsert_incident"], incidents)
 
 
+def reopen_incidents(conn: psycopg.Connection, ids: Sequence[str]) -> None:
+    """Open again what a person has resolved and what goes on all the same."""
+    conn.execute(_SQL["reopen_incidents"], {"ids": list(ids)})
+
+
 def insert_incident_events(conn: psycopg.Connection, events: Sequence[Mapping[str, Any]]) -> None:
     """Append to the timeline; a moment that is there already stays."""
     with conn.cursor() as cursor:

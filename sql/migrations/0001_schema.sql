@@ -5,6 +5,7 @@ CREATE TYPE verdict AS ENUM
     ('warming_up', 'below_minimum', 'normal', 'signal', 'breach', 'fire', 'unknown');
 CREATE TYPE incident_severity AS ENUM ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL');
 CREATE TYPE incident_status AS ENUM ('OPEN', 'ACKNOWLEDGED', 'RESOLVED');
+CREATE TYPE incident_kind AS ENUM ('errors', 'silence');
 CREATE TYPE user_role AS ENUM ('viewer', 'operator', 'admin');
 
 -- Offsets ------------------------------------------------------------------------------------
@@ -23,6 +24,7 @@ CREATE TABLE positions (
     incarnation smallint NOT NULL REFERENCES topics,
     partition   integer  NOT NULL,
     next_offset bigint   NOT NULL,
+    moved_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (stage, incarnation, partition)
 );
 COMMENT ON TABLE positions IS
@@ -67,6 +69,20 @@ COMMENT ON TABLE dead_letters IS
     'Records that break the contract, as they came, each with the reason for which it was put aside.';
 
 -- Detection ----------------------------------------------------------------------------------
+
+CREATE TABLE detection_settings (
+    version        integer PRIMARY KEY CHECK (version > 0),
+    effective_from timestamptz NOT NULL UNIQUE,
+    document       jsonb       NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by     text        NOT NULL
+);
+COMMENT ON TABLE detection_settings IS
+    'Every version of the numbers that decide what a spike is; a version judges the windows that start from effective_from on.';
+COMMENT ON COLUMN detection_settings.document IS
+    'What differs from the defaults: {"settings": {…}, "overrides": [{"services": pattern, "settings": {…}}]}.';
+INSERT INTO detection_settings (version, effective_from, document, created_by)
+VALUES (1, 'epoch', '{}', 'tocsin');
 
 CREATE TABLE error_windows (
     service_id         text             NOT NULL,
@@ -134,6 +150,7 @@ SELECT create_hypertable('error_windows', by_range('window_start', INTERVAL '7 d
 CREATE TABLE incidents (
     id               text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
     service_id       text              NOT NULL,
+    kind             incident_kind     NOT NULL,
     title            text              NOT NULL,
     status           incident_status   NOT NULL,
     severity         incident_severity NOT NULL,
@@ -167,8 +184,11 @@ CREATE TABLE incidents (
     detected_late    boolean           NOT NULL,
     calm_windows     integer           NOT NULL,
     absorbed         boolean           NOT NULL,
+    hot_window       timestamptz       NOT NULL,
     machine_status   incident_status   NOT NULL,
     machine_severity incident_severity NOT NULL,
+    person_resolved_at timestamptz,
+    evidence_at      timestamptz,
     incarnation      smallint          NOT NULL,
     "offset"         bigint            NOT NULL,
     clock_start      timestamptz       NOT NULL
@@ -181,6 +201,10 @@ COMMENT ON COLUMN incidents.first_window IS 'Where it begins; a straggler may mo
 COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it was last judged.';
 COMMENT ON COLUMN incidents.opened_at IS 'Arrival of the record that opened it.';
 COMMENT ON COLUMN incidents.detected_at IS 'When the row was first written.';
+COMMENT ON COLUMN incidents.hot_window IS 'The newest window that was abnormal.';
+COMMENT ON COLUMN incidents.person_resolved_at IS
+    'When a person resolved it; a hot window that begins later opens it again.';
+COMMENT ON COLUMN incidents.evidence_at IS 'When its first and last log lines were last kept.';
 COMMENT ON COLUMN incidents.machine_status IS
     'What the detection last said; status follows each change of it.';
 
@@ -188,17 +212,54 @@ CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC);
 CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC);
 
 CREATE TABLE incident_events (
+    seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     incident_id  text              NOT NULL REFERENCES incidents,
     moment       text              NOT NULL,
-    at           timestamptz       NOT NULL,
-    window_start timestamptz       NOT NULL,
+    at           timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    actor        text,
     severity     incident_severity NOT NULL,
+    status       incident_status   NOT NULL,
+    window_start timestamptz,
     count        bigint,
     z            double precision,
-    PRIMARY KEY (incident_id, moment)
+    note         text,
+    published_at timestamptz
 );
 COMMENT ON TABLE incident_events IS
-    'What the detection decided on an incident and when, by the arrival of the deciding record; append-only.';
+    'The timeline of each incident, append-only: what the detection decided and what people did. It is also the outbox of the topic of incidents.';
+COMMENT ON COLUMN incident_events.at IS
+    'For the detection the arrival of the record that decided, for people the moment they acted.';
+COMMENT ON COLUMN incident_events.actor IS 'Who did it; null for the detection.';
+COMMENT ON COLUMN incident_events.published_at IS 'When Kafka acknowledged it.';
+-- The detection says each thing once, however often a crash makes it say it again.
+CREATE UNIQUE INDEX incident_events_once ON incident_events (incident_id, moment)
+    WHERE actor IS NULL AND moment <> 'reopened';
+CREATE INDEX incident_events_unpublished ON incident_events (seq) WHERE published_at IS NULL;
+
+CREATE FUNCTION notify_incident_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NOTIFY incident_events;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER incident_events_notify AFTER INSERT ON incident_events
+    FOR EACH STATEMENT EXECUTE FUNCTION notify_incident_events();
+
+CREATE TABLE incident_evidence (
+    incident_id text        NOT NULL REFERENCES incidents ON DELETE CASCADE,
+    timestamp   timestamptz NOT NULL,
+    level       log_level   NOT NULL,
+    message     text        NOT NULL,
+    metadata    jsonb,
+    id          text,
+    arrival     timestamptz NOT NULL,
+    incarnation smallint    NOT NULL,
+    partition   integer     NOT NULL,
+    "offset"    bigint      NOT NULL,
+    PRIMARY KEY (incident_id, incarnation, partition, "offset")
+);
+COMMENT ON TABLE incident_evidence IS
+    'The first and the last 20 errors of each incident, so that its evidence outlives the logs.';
 
 -- People and keys ----------------------------------------------------------------------------
 

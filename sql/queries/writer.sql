@@ -22,8 +22,10 @@ WHERE stage = %(stage)s AND incarnation = %(incarnation)s AND partition = %(part
 -- name: upsert_position
 INSERT INTO positions AS kept (stage, incarnation, partition, next_offset)
 VALUES (%(stage)s, %(incarnation)s, %(partition)s, %(next_offset)s)
-ON CONFLICT (stage, incarnation, partition) DO UPDATE SET next_offset = excluded.next_offset
-WHERE excluded.next_offset > kept.next_offset;
+ON CONFLICT (stage, incarnation, partition) DO UPDATE SET
+    next_offset = excluded.next_offset,
+    moved_at = excluded.moved_at
+WHERE excluded.next_offset >= kept.next_offset;
 
 -- name: copy_logs
 COPY logs (timestamp, service_id, level, message, metadata, id, arrival, incarnation, partition, "offset")
@@ -81,19 +83,19 @@ WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
 
 -- name: upsert_incident
 INSERT INTO incidents AS kept (
-    id, service_id, title, status, severity, window_start, first_window, confirmed_window,
+    id, service_id, kind, title, status, severity, window_start, first_window, confirmed_window,
     resolved_window, resolve_reason, observed, z, guarded_z, peak_z, baseline_windows,
     baseline_errors, baseline_squares, guarded_windows, guarded_errors, guarded_squares,
     guarded_records, settings_version, opened_at, confirmed_at, resolved_at, detected_late,
-    calm_windows, absorbed, machine_status, machine_severity, incarnation, "offset",
+    calm_windows, absorbed, hot_window, machine_status, machine_severity, incarnation, "offset",
     clock_start)
 VALUES (
-    %(id)s, %(service_id)s, %(title)s, %(status)s, %(severity)s, %(window_start)s,
+    %(id)s, %(service_id)s, %(kind)s, %(title)s, %(status)s, %(severity)s, %(window_start)s,
     %(first_window)s, %(confirmed_window)s, %(resolved_window)s, %(resolve_reason)s,
     %(observed)s, %(z)s, %(guarded_z)s, %(peak_z)s, %(baseline_windows)s, %(baseline_errors)s,
     %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s, %(guarded_squares)s,
     %(guarded_records)s, %(settings_version)s, %(opened_at)s, %(confirmed_at)s,
-    %(resolved_at)s, %(detected_late)s, %(calm_windows)s, %(absorbed)s, %(status)s,
+    %(resolved_at)s, %(detected_late)s, %(calm_windows)s, %(absorbed)s, %(hot_window)s, %(status)s,
     %(severity)s, %(incarnation)s, %(offset)s, %(clock_start)s)
 ON CONFLICT (id) DO UPDATE SET
     title = excluded.title,
@@ -123,6 +125,7 @@ ON CONFLICT (id) DO UPDATE SET
     detected_late = excluded.detected_late,
     calm_windows = excluded.calm_windows,
     absorbed = excluded.absorbed,
+    hot_window = excluded.hot_window,
     machine_status = excluded.machine_status,
     machine_severity = excluded.machine_severity,
     incarnation = excluded.incarnation,
@@ -133,7 +136,22 @@ WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
    >= (kept.incarnation, kept."offset", kept.clock_start);
 
 -- name: insert_incident_event
-INSERT INTO incident_events (incident_id, moment, at, window_start, severity, count, z)
+INSERT INTO incident_events (
+    incident_id, moment, at, window_start, severity, status, count, z)
 VALUES (
-    %(incident_id)s, %(moment)s, %(at)s, %(window_start)s, %(severity)s, %(count)s, %(z)s)
-ON CONFLICT DO NOTHING;
+    %(incident_id)s, %(moment)s, %(at)s, %(window_start)s, %(severity)s, %(status)s, %(count)s,
+    %(z)s)
+ON CONFLICT (incident_id, moment) WHERE actor IS NULL AND moment <> 'reopened' DO NOTHING;
+
+-- name: reopen_incidents
+-- A person has resolved it, and a window that began after that is abnormal again.
+WITH reopened AS (
+    UPDATE incidents
+    SET status = 'OPEN', resolved_at = NULL, person_resolved_at = NULL,
+        updated_at = clock_timestamp()
+    WHERE id = ANY(%(ids)s) AND status = 'RESOLVED' AND machine_status = 'OPEN'
+      AND hot_window > person_resolved_at
+    RETURNING id, severity, status, hot_window
+)
+INSERT INTO incident_events (incident_id, moment, severity, status, window_start)
+SELECT id, 'reopened', severity, status, hot_window FROM reopened;

@@ -86,6 +86,11 @@ class Line:
         with psycopg.connect(self.settings.database_url) as conn:
             return conn.execute(statement.encode()).fetchall()
 
+    def execute(self, statement: str) -> None:
+        """Run a statement that returns nothing."""
+        with psycopg.connect(self.settings.database_url) as conn:
+            conn.execute(statement.encode())
+
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
         return int(self.query(f"SELECT count(*) FROM {table}")[0][0])

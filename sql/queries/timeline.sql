@@ -1,0 +1,67 @@
+-- name: listen_timeline
+LISTEN incident_events;
+
+-- name: lock_outbox
+SELECT pg_try_advisory_xact_lock(hashtext('tocsin incident outbox'));
+
+-- name: select_unpublished
+SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
+       event.status::text, event.window_start, event.count, event.z, event.note,
+       incident.service_id, incident.kind::text, incident.title
+FROM incident_events AS event
+JOIN incidents AS incident ON incident.id = event.incident_id
+WHERE event.published_at IS NULL
+ORDER BY event.seq
+LIMIT %(limit)s;
+
+-- name: mark_published
+UPDATE incident_events SET published_at = clock_timestamp() WHERE seq = ANY(%(seqs)s);
+
+-- name: select_without_evidence
+-- Incidents that changed since their lines were kept, once the logs are stored at least as far as
+-- the detection had come.
+SELECT id
+FROM incidents
+WHERE (evidence_at IS NULL OR evidence_at < updated_at)
+  AND updated_at < (SELECT min(moved_at) FROM positions WHERE stage = 'detection')
+  AND NOT EXISTS (
+      SELECT FROM positions AS counted
+      LEFT JOIN positions AS stored
+          ON stored.stage = 'logs' AND stored.incarnation = counted.incarnation
+         AND stored.partition = counted.partition
+      WHERE counted.stage = 'detection'
+        AND coalesce(stored.next_offset, 0) < counted.next_offset
+  )
+LIMIT %(limit)s;
+
+-- name: keep_evidence
+WITH incident AS (
+    SELECT id, service_id, first_window,
+           coalesce(resolved_window, hot_window) + INTERVAL '1 minute' AS ends
+    FROM incidents WHERE id = %(id)s
+),
+lines AS (
+    SELECT logs.*, incident.id AS incident_id
+    FROM incident
+    JOIN logs ON logs.service_id = incident.service_id
+         AND logs.timestamp >= incident.first_window AND logs.timestamp < incident.ends
+    WHERE logs.level >= 'ERROR'
+),
+chosen AS (
+    (SELECT * FROM lines ORDER BY timestamp, incarnation, partition, "offset" LIMIT %(lines)s)
+    UNION
+    (SELECT * FROM lines ORDER BY timestamp DESC, incarnation DESC, partition DESC, "offset" DESC
+     LIMIT %(lines)s)
+)
+INSERT INTO incident_evidence (
+    incident_id, timestamp, level, message, metadata, id, arrival, incarnation, partition, "offset")
+SELECT incident_id, timestamp, level, message, metadata, id, arrival, incarnation, partition,
+       "offset"
+FROM chosen
+ON CONFLICT DO NOTHING;
+
+-- name: drop_evidence
+DELETE FROM incident_evidence WHERE incident_id = %(id)s;
+
+-- name: mark_evidence
+UPDATE incidents SET evidence_at = clock_timestamp() WHERE id = %(id)s;
