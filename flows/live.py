@@ -24,8 +24,10 @@ from tocsin.topics import describe_topic
 log = structlog.get_logger()
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, *, workers: int = 1) -> None:
     """Run the flow until SIGTERM or SIGINT; what was read by then is stored before it returns.
+
+    workers: threads of this process that share the partitions and the services.
 
     Raises TocsinError: a server that does not answer at the start, a topic or schema that is
     missing, a second flow on the same topic, a recovery store that the database does not match.
@@ -51,17 +53,18 @@ def run(settings: Settings) -> None:
     announcer.start()
     log.info("flow starts", topic=settings.topic, topic_id=topic_id, partitions=len(partitions))
     try:
-        _execute(settings, source, sinks)
+        _execute(settings, source, sinks, workers)
     finally:
         stopping.set()
         announcer.finish()
     log.info("flow stopped; everything read is stored")
 
 
-def _execute(settings: Settings, source: TopicSource, sinks: Sinks) -> None:
+def _execute(settings: Settings, source: TopicSource, sinks: Sinks, workers: int) -> None:
     try:
         cli_main(
             build_flow(source, sinks, LiveBooks(settings)),
+            workers_per_process=workers,
             epoch_interval=timedelta(seconds=settings.epoch_s),
             recovery_config=RecoveryConfig(_recovery_store(settings.recovery_dir)),
         )

@@ -57,12 +57,14 @@ def migrate() -> None:
 
 
 @app.command()
-def flow() -> None:
+def flow(
+    workers: Annotated[int, typer.Option(min=1, help="Threads that share the partitions.")] = 1,
+) -> None:
     """Run the dataflow: topic to windows, verdicts, incidents and TimescaleDB."""
     settings = _settings()
     from flows.live import run  # noqa: PLC0415
 
-    run(settings)
+    run(settings, workers=workers)
 
 
 @app.command()

@@ -40,11 +40,11 @@ class Line:
         )
         create_topics(self.settings)
 
-    def start_flow(self) -> Process:
+    def start_flow(self, *, workers: int = 1) -> Process:
         """Start `tocsin flow` and return its process once it listens to signals and reads."""
         process = Process(
             "flow",
-            [sys.executable, "-m", "tocsin", "flow"],
+            [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers)],
             log=self._folder / f"flow-{next(self._numbers)}.log",
             env={**os.environ, **self.environ},
         )

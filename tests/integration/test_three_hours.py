@@ -1,0 +1,133 @@
+"""Three hours of a fleet's logs through the real line, in arrival order: the incidents are known.
+
+Late, skewed, batched and stalled deliveries, of the services that log least (a sixth of the
+records, most of the incidents); services never influence one another.
+"""
+
+import csv
+import gzip
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.processes import Process
+from tests.integration.conftest import Line
+from tocsin.detection import WINDOW_MS
+
+DATA = Path(__file__).parents[1] / "data/detection"
+MINUTES = 180
+LOUD = {"edge-proxy", "gateway", "iot-ingest", "mobile-bff", "search", "web-bff"}
+NO_SKIPPED_WINDOW = """
+    SELECT service_id FROM error_windows GROUP BY service_id, service_first
+    HAVING count(*) <> extract(epoch FROM max(window_start) - min(window_start)) / 60 + 1
+"""
+
+
+def messages(start_ms: int) -> Iterator[tuple[int, str, bytes]]:
+    """Yield (arrival in ms, service, record), shifted so that the three hours begin at a time."""
+    with gzip.open(DATA / "events_3h_s11.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            if row["service"] in LOUD:
+                continue
+            event_ms = start_ms + int(row["event_ms"])
+            moment = datetime.fromtimestamp(event_ms / 1000, timezone.utc)
+            record = {
+                "timestamp": moment.isoformat(timespec="milliseconds"),
+                "service_id": row["service"],
+                "message": "m",
+            }
+            for level, count in (("ERROR", row["errors"]), ("INFO", row["others"])):
+                raw = json.dumps({**record, "level": level}).encode()
+                for _ in range(int(count)):
+                    yield start_ms + int(row["arrival_ms"]), row["service"], raw
+
+
+def send_all(line: Line, start_ms: int) -> int:
+    sent = 0
+    for arrival_ms, service, raw in messages(start_ms):
+        line.send_raw(raw, key=service.encode(), arrival_ms=arrival_ms)
+        sent += 1
+    line.flush()
+    return sent
+
+
+def stored(line: Line) -> int:
+    query = "SELECT coalesce(sum(next_offset), 0) FROM positions WHERE stage = 'logs'"
+    return int(line.query(query)[0][0])
+
+
+def killed_ten_times(line: Line, records: int) -> Process:
+    flow = line.start_flow()
+    for kill in range(1, 11):
+        line.wait_for(lambda at=kill: stored(line) >= records * at // 12, "progress", flow)  # type: ignore[misc]
+        flow.popen.send_signal(signal.SIGKILL)
+        flow.popen.wait()
+        flow = line.start_flow()
+    return flow
+
+
+def found(line: Line, start_ms: int) -> set[tuple[Any, ...]]:
+    """Return the incidents in the terms of the expected ones, as of three hours."""
+    rows = line.query(
+        "SELECT service_id, window_start, confirmed_window, machine_severity::text,"
+        " round(peak_z::numeric, 2), resolved_window, resolve_reason FROM incidents"
+        " WHERE kind = 'errors'"
+    )
+
+    def number(moment: datetime | None) -> int | None:
+        return None if moment is None else int(moment.timestamp() * 1000 - start_ms) // WINDOW_MS
+
+    known = set()
+    for service, opening, confirming, severity, peak_z, resolved, reason in rows:
+        end = number(resolved)
+        over = end is not None and end < MINUTES
+        life = (end, reason) if over else (None, None)
+        known.add((service, number(opening), number(confirming), severity, float(peak_z), *life))
+    return known
+
+
+def expected() -> set[tuple[Any, ...]]:
+    golden = json.loads((DATA / "events_3h_s11_expected.json").read_text())["incidents"]["guarded"]
+    return {
+        (
+            one["service"],
+            one["window"],
+            one["confirmed_window"],
+            one["severity"],
+            round(one["peak_z"], 2),
+            one["resolved_window"],
+            one["reason"],
+        )
+        for one in golden
+        if one["service"] not in LOUD
+    }
+
+
+@pytest.mark.parametrize("course", ["undisturbed", "killed ten times", "two workers"])
+def test_three_hours_give_the_expected_incidents(line: Line, course: str) -> None:
+    # The end lies far enough back that the wall clock closes every window.
+    start_ms = (int(time.time() * 1000) // WINDOW_MS - MINUTES - 15) * WINDOW_MS
+    records = send_all(line, start_ms)
+    if course == "killed ten times":
+        flow = killed_ten_times(line, records)
+    else:
+        flow = line.start_flow(workers=2 if course == "two workers" else 1)
+    line.wait_for_logs(records, flow)
+    everything_closed = f"""
+        SELECT bool_and(last >= to_timestamp({start_ms / 1000 + 60 * MINUTES}))
+        FROM (SELECT max(window_start) AS last FROM error_windows GROUP BY service_id) AS newest
+    """
+    line.wait_for(
+        lambda: line.query(everything_closed) == [(True,)], "every window is closed", flow
+    )
+    assert flow.stop() == 0
+    assert line.count("logs") == records
+    assert line.query("SELECT sum(total + late_total) FROM error_windows") == [(records,)]
+    assert line.query(NO_SKIPPED_WINDOW) == []
+    assert found(line, start_ms) == expected()
