@@ -21,7 +21,8 @@ class History:
     span: windows of which at least the errors are kept, for the plain baselines of the kept ones.
     changed: windows, open ones too, whose row has changed since it was last built.
 
-    Counts of a window take 32 bits, sums and sums of squares 64: enough for 2^28 errors a window.
+    A ring's numbers are as wide as its largest one so far asks for, 8, 16, 32 or 64 bits: enough
+    for 2^28 errors a window. Most counts are small, and every service has a history.
     """
 
     __slots__ = (
@@ -43,15 +44,15 @@ class History:
         self.kept = kept
         self.span = span
         self.changed: set[int] = set()
-        self._errors = _zeros("I", span)
-        self._total = _zeros("I", kept)
-        self._late_errors = _zeros("I", kept)
-        self._late_total = _zeros("I", kept)
+        self._errors = _zeros("B", span)
+        self._total = _zeros("B", kept)
+        self._late_errors = _zeros("B", kept)
+        self._late_total = _zeros("B", kept)
         self._marks = bytearray(kept)
-        self._guarded_n = _zeros("H", kept)
-        self._guarded_errors = _zeros("Q", kept)
-        self._guarded_squares = _zeros("Q", kept)
-        self._guarded_records = _zeros("Q", kept)
+        self._guarded_n = _zeros("B", kept)
+        self._guarded_errors = _zeros("B", kept)
+        self._guarded_squares = _zeros("B", kept)
+        self._guarded_records = _zeros("B", kept)
 
     def errors_of(self, window: int) -> int:
         """Return a window's errors that came on time."""
@@ -94,22 +95,32 @@ class History:
     ) -> None:
         """Take in a window that no record can be on time for any more."""
         slot = window % self.kept
-        self._errors[window % self.span] = errors
-        self._total[slot] = total
+        n, guarded_errors, squares, records = guarded or (0, 0, 0, 0)
+        try:
+            self._errors[window % self.span] = errors
+            self._total[slot] = total
+            self._guarded_n[slot] = n
+            self._guarded_errors[slot] = guarded_errors
+            self._guarded_squares[slot] = squares
+            self._guarded_records[slot] = records
+        except OverflowError:
+            self._errors = _fit(self._errors, errors)
+            self._total = _fit(self._total, total)
+            self._guarded_n = _fit(self._guarded_n, n)
+            self._guarded_errors = _fit(self._guarded_errors, guarded_errors)
+            self._guarded_squares = _fit(self._guarded_squares, squares)
+            self._guarded_records = _fit(self._guarded_records, records)
+            self.close(window, errors, total, guarded, marks)
         self._late_errors[slot] = self._late_total[slot] = 0
         self._marks[slot] = marks
-        (
-            self._guarded_n[slot],
-            self._guarded_errors[slot],
-            self._guarded_squares[slot],
-            self._guarded_records[slot],
-        ) = guarded or (0, 0, 0, 0)
         self.changed.add(window)
 
     def add_late(self, window: int, errors: int, total: int) -> None:
         """Count late records of a kept window."""
         slot = window % self.kept
+        self._late_errors = _fit(self._late_errors, self._late_errors[slot] + errors)
         self._late_errors[slot] += errors
+        self._late_total = _fit(self._late_total, self._late_total[slot] + total)
         self._late_total[slot] += total
         self.changed.add(window)
 
@@ -126,26 +137,14 @@ class History:
 
     def widen(self, span: int, newest: int) -> None:
         """Keep the errors of more windows from now on; `newest` is the newest closed one."""
-        errors = _zeros("I", span)
+        errors = _zeros(self._errors.typecode, span)
         for window in range(newest - min(span, self.span) + 1, newest + 1):
             errors[window % span] = self._errors[window % self.span]
         self._errors, self.span = errors, span
 
     def columns(self) -> tuple[bytes, ...]:
         """Return all rings as bytes, each number as narrow as its ring's largest one allows."""
-        return (*(_pack(ring) for ring in self._rings()), bytes(self._marks))
-
-    @classmethod
-    def from_columns(cls, kept: int, span: int, columns: tuple[bytes, ...]) -> "History":
-        """Return the history whose `columns` these are."""
-        history = cls(kept, span)
-        for ring, packed in zip(history._rings(), columns[:-1], strict=True):
-            ring[:] = array(ring.typecode, array(chr(packed[0]), packed[1:]))
-        history._marks[:] = columns[-1]
-        return history
-
-    def _rings(self) -> tuple["array[int]", ...]:
-        return (
+        rings = (
             self._errors,
             self._total,
             self._late_errors,
@@ -155,14 +154,40 @@ class History:
             self._guarded_squares,
             self._guarded_records,
         )
+        return (*map(_pack, rings), bytes(self._marks))
+
+    @classmethod
+    def from_columns(cls, kept: int, span: int, columns: tuple[bytes, ...]) -> "History":
+        """Return the history whose `columns` these are."""
+        history = cls(kept, span)
+        (
+            history._errors,
+            history._total,
+            history._late_errors,
+            history._late_total,
+            history._guarded_n,
+            history._guarded_errors,
+            history._guarded_squares,
+            history._guarded_records,
+        ) = (array(chr(packed[0]), packed[1:]) for packed in columns[:-1])
+        history._marks[:] = columns[-1]
+        return history
 
 
 def _zeros(typecode: str, length: int) -> "array[int]":
     return array(typecode, bytes(length * array(typecode).itemsize))
 
 
+def _fit(ring: "array[int]", number: int) -> "array[int]":
+    """Return a ring that a number fits into: this one, or a wider copy."""
+    return ring if number >> 8 * ring.itemsize == 0 else array(_typecode(number), ring)
+
+
 def _pack(ring: "array[int]") -> bytes:
-    bits = max(ring).bit_length()
-    typecode = next(code for code, width in _WIDTHS if bits <= width)
+    typecode = _typecode(max(ring))
     narrow = ring if typecode == ring.typecode else array(typecode, ring)
     return typecode.encode() + narrow.tobytes()
+
+
+def _typecode(number: int) -> str:
+    return next(code for code, bits in _WIDTHS if number.bit_length() <= bits)

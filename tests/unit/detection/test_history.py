@@ -1,0 +1,44 @@
+"""What a history takes in it gives back, however large the numbers, at any width of its rings."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.history import History
+
+LENGTH = 7
+COUNTS = st.integers(0, 2**32 - 1) | st.sampled_from(
+    [2**bits + d for bits in (8, 16) for d in (-1, 0)]
+)
+SUMS = st.integers(0, 2**64 - 1) | COUNTS
+CLOSED = st.tuples(
+    COUNTS, COUNTS, st.tuples(st.integers(0, 1000), SUMS, SUMS, SUMS), COUNTS, COUNTS
+)
+
+
+@given(windows=st.lists(CLOSED, min_size=1, max_size=2 * LENGTH))
+@settings(deadline=None, derandomize=True)
+def test_numbers_of_any_width_are_kept_exactly(
+    windows: list[tuple[int, int, tuple[int, int, int, int], int, int]],
+) -> None:
+    history = History(LENGTH, LENGTH)
+    for number, (errors, total, guarded, late_errors, late_total) in enumerate(windows):
+        history.close(number, errors, total, guarded, number % 16)
+        history.add_late(number, late_errors, 0)
+        history.add_late(number, 0, late_total)
+    for kept in (history, History.from_columns(LENGTH, LENGTH, history.columns())):
+        for number in range(max(0, len(windows) - LENGTH), len(windows)):
+            errors, total, guarded, *late = windows[number]
+            assert kept.errors_of(number) == errors
+            assert kept.total_of(number) == total
+            assert kept.guarded_of(number) == guarded
+            assert kept.late_of(number) == tuple(late)
+            assert kept.marks_of(number) == number % 16
+
+
+def test_a_wider_history_keeps_the_errors_of_its_windows() -> None:
+    history = History(LENGTH, LENGTH)
+    counts = [1, 2, 70_000, 4, 5, 6, 7, 8]
+    for number, errors in enumerate(counts):
+        history.close(number, errors, errors, None, 0)
+    history.widen(3 * LENGTH, newest=7)
+    assert history.errors_between(1, 7) == counts[1:]
