@@ -14,7 +14,7 @@ from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.problems import Refusal, request_id
 from sql.reader import IncidentRow, LogRow, Reader
-from tocsin.detection import Severity
+from tocsin.detection import IncidentKind, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -31,7 +31,7 @@ class Status(str, Enum):
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """A spike of errors, with the evidence that it was opened on.
+    """A time when a service was abnormal, with the evidence that it was opened on.
 
     observed: errors of the opening window. mean, sigma: of the errors in the `baseline_windows`
     windows before it. z: how many sigma observed lies above the mean; guarded_z: above the
@@ -41,6 +41,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    kind: IncidentKind
     title: str
     service_id: str
     severity: Severity
@@ -197,6 +198,7 @@ def _known_id(incident_id: str) -> str:
 def _incident(row: IncidentRow) -> Incident:
     values = structs.asdict(row)
     values["status"] = Status(row.status)
+    values["kind"] = IncidentKind(row.kind)
     values["severity"] = Severity(row.severity)
     return Incident(**values, confirmed=row.confirmed_at is not None)
 

@@ -34,6 +34,7 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     """An incident with the evidence that it was opened on; times are aware UTC."""
 
     id: str
+    kind: str
     title: str
     service_id: str
     status: str

@@ -5,17 +5,19 @@ SELECT 1;
 SELECT count(*) FROM incidents;
 
 -- name: select_incidents
-SELECT id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
-       baseline_windows, window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
-       confirmed_at, resolved_at, detected_at, detected_late, updated_at, settings_version
+SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+       resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
+       updated_at, settings_version
 FROM incidents
 ORDER BY opened_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: select_incident
-SELECT id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
-       baseline_windows, window_start, first_window, confirmed_window, resolved_window, resolve_reason, opened_at,
-       confirmed_at, resolved_at, detected_at, detected_late, updated_at, settings_version
+SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+       resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
+       updated_at, settings_version
 FROM incidents
 WHERE id = %(id)s;
 
@@ -31,7 +33,7 @@ SET status = coalesce(%(status)s::incident_status, status),
     END,
     updated_at = clock_timestamp()
 WHERE id = %(id)s
-RETURNING id, title, service_id, status, severity, observed, mean, sigma, z, guarded_z,
+RETURNING id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z,
           peak_z, baseline_windows, window_start, first_window, confirmed_window, resolved_window,
           resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
           updated_at, settings_version;

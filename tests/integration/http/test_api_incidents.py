@@ -16,13 +16,14 @@ MINUTE = timedelta(minutes=1)
 
 INSERT_INCIDENT = """
     insert into incidents (
-        id, service_id, kind, title, severity, status, machine_status, machine_severity, window_start,
-        first_window, confirmed_window, confirmed_at, resolved_window, observed, z, peak_z,
-        baseline_windows, baseline_errors, baseline_squares, settings_version, opened_at,
+        id, service_id, kind, title, severity, status, machine_status, machine_severity,
+        window_start, first_window, confirmed_window, confirmed_at, resolved_window, observed, z,
+        peak_z, baseline_windows, baseline_errors, baseline_squares, settings_version, opened_at,
         detected_late, calm_windows, absorbed, incarnation, "offset", clock_start, hot_window)
     values (
-        %(id)s, %(service)s, 'errors', 'Anomaly Detected', 'HIGH', 'OPEN', 'OPEN', 'HIGH', %(window)s,
-        %(window)s, %(window)s, %(opened)s, %(resolved)s, 12, 4.5, 6.0, 10, 20, 50, 1, %(opened)s,
+        %(id)s, %(service)s, 'errors', 'Anomaly Detected', 'HIGH', 'OPEN', 'OPEN', 'HIGH',
+        %(window)s, %(window)s, %(window)s, %(opened)s, %(resolved)s, 12, 4.5, 6.0, 10, 20, 50, 1,
+        %(opened)s,
         false, 0, false, 1, 7, %(window)s, %(window)s)
 """
 INSERT_LOG = """
@@ -93,6 +94,7 @@ def test_pages_together_hold_every_incident_once_newest_first(
 def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -> None:
     incident = get(api, f"/incidents/{add_incident(database)}")
     expected = {
+        "kind": "errors",
         "title": "Anomaly Detected",
         "service_id": "checkout",
         "severity": "HIGH",
