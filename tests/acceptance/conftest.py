@@ -78,14 +78,18 @@ class Platform:
 
         return self.wait_for(shown, f"the incident of {service_id}") or seen[0]
 
-    def incident_logs(self, incident_id: str) -> list[dict[str, Any]]:
-        """Return all correlated logs of an incident over HTTP, page by page."""
+    def incident_logs(self, incident_id: str, expected: int) -> list[dict[str, Any]]:
+        """Return all correlated logs of an incident over HTTP, page by page.
+
+        An incident may be shown a moment before its logs are, for they are stored side by side.
+        """
+        path = f"/incidents/{incident_id}/logs"
+        self.wait_for(lambda: self.get(path)["meta"]["total"] >= expected, "the incident's logs")
         found: list[dict[str, Any]] = []
         for number in itertools.count(1):
-            page = self.get(f"/incidents/{incident_id}/logs", page=number, limit=100)
+            page = self.get(path, page=number, limit=100)
             found += page["data"]
             if number >= page["meta"]["totalPages"]:
-                assert len(found) == page["meta"]["total"]
                 return found
         raise AssertionError
 

