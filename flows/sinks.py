@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 
 import psycopg
+import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 
@@ -23,6 +24,8 @@ from sql.log_writer import LogWriter
 from tocsin.batches import RecordBatch
 from tocsin.outgoing import DeadLetterTopic
 from tocsin.settings import Settings
+
+log = structlog.get_logger()
 
 LOG_ROOM_RECORDS = 100_000
 """Records that may wait for the database before the flow stops reading."""
@@ -188,3 +191,16 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
                     progress.partition,
                     next_offset=progress.next_offset,
                 )
+        _tell(ledger)
+
+
+def _tell(ledger: _Ledger) -> None:
+    """Log what happened to incidents, for whoever watches the flow."""
+    for event in ledger.events:
+        _, incident = ledger.incidents[event.incident_id]
+        log.info(
+            f"incident {event.moment.value}",
+            incident=event.incident_id,
+            severity=event.severity.value,
+            title=detection_rows.title(incident),
+        )

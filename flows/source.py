@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
@@ -16,12 +17,13 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from msgspec import Struct
 
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError, RecoveryAhead
 from tocsin.settings import Settings
-from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
+from tocsin.topics import REQUEST_TIMEOUT_S, admin_client, unreachable
 
 log = structlog.get_logger()
 
@@ -32,7 +34,6 @@ _IDLE = timedelta(milliseconds=5)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
 _END_CHECK_S = 5.0
-_END_TIMEOUT_S = 0.5
 CLOCK_SKEW_MS = 10_000
 """How far the broker's clock may be behind this machine's."""
 
@@ -65,6 +66,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         self._partitions = list(partitions)
         self._stored_offset = stored_offset
         self._stopping = stopping
+        self._admin = admin_client(settings)
 
     def list_parts(self) -> list[str]:
         """Name the partitions so that their names sort as their numbers do."""
@@ -84,7 +86,9 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
                 f"{stored or 0}: it was restored from a backup. Remove the folder "
                 f"{self._settings.recovery_dir} to count the topic again from its beginning"
             )
-        return PartitionReader(self._settings, self._incarnation, partition, start, self._stopping)
+        return PartitionReader(
+            self._settings, self._incarnation, partition, start, self._admin, self._stopping
+        )
 
 
 class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
@@ -96,8 +100,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         incarnation: int,
         partition: int,
         start: int | None,
+        admin: AdminClient,
         stopping: threading.Event,
     ) -> None:
+        self._admin = admin
         self._incarnation = incarnation
         self._partition = partition
         self._stopping = stopping
@@ -106,7 +112,8 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._next_offset = self._first_offset(settings, start)
         self._taken = 0
         self._empty = False
-        self._ticked_at = self._end_checked_at = time.monotonic()
+        self._ticked_at = self._end_asked_at = time.monotonic()
+        self._end_asked: tuple[int, Future[ListOffsetsResultInfo]] | None = None
         self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
 
     def next_batch(self) -> list[RawBatch]:
@@ -156,16 +163,24 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         """Return a time before which nothing unread has arrived, if the end has been reached.
 
         The high watermark is asked for after the clock was read, so it knows all that came before.
+        The answer is picked up later: nothing here waits.
         """
-        if time.monotonic() - self._end_checked_at < _END_CHECK_S:
+        if self._end_asked is None:
+            if time.monotonic() - self._end_asked_at > _END_CHECK_S:
+                self._end_asked_at = time.monotonic()
+                self._end_asked = (time.time_ns() // 1_000_000, self._ask_end())
             return None
-        self._end_checked_at = time.monotonic()
-        now_ms = time.time_ns() // 1_000_000
-        try:
-            _, high = self._consumer.get_watermark_offsets(self._place, timeout=_END_TIMEOUT_S)
-        except KafkaException:
+        asked_ms, answer = self._end_asked
+        if not answer.done():
             return None
-        return now_ms - CLOCK_SKEW_MS if self._next_offset >= high else None
+        self._end_asked = None
+        if answer.exception() is not None or self._next_offset < answer.result().offset:
+            return None
+        return asked_ms - CLOCK_SKEW_MS
+
+    def _ask_end(self) -> "Future[ListOffsetsResultInfo]":
+        spec = {self._place: OffsetSpec.latest()}
+        return self._admin.list_offsets(spec, request_timeout=REQUEST_TIMEOUT_S)[self._place]
 
     def _first_offset(self, settings: Settings, start: int | None) -> int:
         """Return where to begin; say loudly if retention has removed what was to come next."""
@@ -199,6 +214,9 @@ def _consumer_config(settings: Settings) -> dict[str, object]:
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 5,
+        # A broker may look for new records only a few times while it lets a fetch wait.
+        "fetch.wait.max.ms": 25,
+        "log_level": 2,  # what matters is told by `error_cb`
         "fetch.message.max.bytes": 4 * 1024 * 1024,
         "queued.max.messages.kbytes": 32 * 1024,
         "error_cb": _say_error,
