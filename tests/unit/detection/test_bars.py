@@ -2,14 +2,14 @@
 
 import pytest
 
+from bench.replay import incidents_of, read_json
+from bench.score import confirmations, openings, score_incidents
 from tests.unit.detection.conftest import Replays
-from tests.unit.detection.replay import read_json
-from tests.unit.detection.score import confirmations, openings, score_incidents
 
 
 def test_guarded_confirmed_incidents_reach_the_bars(week: Replays) -> None:
     labels = read_json("synth_s11_labels.json")
-    score = score_incidents(labels, confirmations(week["guarded"]))
+    score = score_incidents(labels, confirmations(incidents_of(week["guarded"])))
     assert score.precision >= 0.80
     assert score.recall >= 0.90
     assert score.recall_clear >= 0.93
@@ -32,28 +32,34 @@ def test_the_scorer_gives_the_published_measures(
     week: Replays, preset: str, confirmed: bool, published: tuple[float, ...]
 ) -> None:
     labels = read_json("synth_s11_labels.json")
-    incidents = confirmations(week[preset]) if confirmed else openings(week[preset])
+    rows = incidents_of(week[preset])
+    incidents = confirmations(rows) if confirmed else openings(rows)
     _, *ratios, median_s, p90_s = score_incidents(labels, incidents)
     assert ratios == pytest.approx(published[:6], abs=6e-4)
     assert (median_s, p90_s) == pytest.approx(published[6:], abs=0.6)
 
 
 def test_all_guarded_incidents_find_nearly_every_label(week: Replays) -> None:
-    score = score_incidents(read_json("synth_s11_labels.json"), openings(week["guarded"]))
+    score = score_incidents(
+        read_json("synth_s11_labels.json"), openings(incidents_of(week["guarded"]))
+    )
     assert score.recall >= 0.98
     assert score.recall_clear >= 0.99
 
 
 def test_plain_incidents_reach_the_bars(week: Replays) -> None:
-    score = score_incidents(read_json("synth_s11_labels.json"), confirmations(week["plain"]))
+    score = score_incidents(
+        read_json("synth_s11_labels.json"), confirmations(incidents_of(week["plain"]))
+    )
     assert score.recall >= 0.92
     assert score.false_per_service_day <= 8.6
 
 
 def test_incidents_of_the_event_replay_reach_the_bars(three_hours: Replays) -> None:
     labels = read_json("events_3h_s11_labels.json")
-    confirmed = score_incidents(labels, confirmations(three_hours["guarded"]))
+    rows = incidents_of(three_hours["guarded"])
+    confirmed = score_incidents(labels, confirmations(rows))
     assert confirmed.precision == 1
     assert confirmed.hits >= 6
     assert confirmed.delay_median_s <= 20
-    assert score_incidents(labels, openings(three_hours["guarded"])).recall == 1
+    assert score_incidents(labels, openings(rows)).recall == 1

@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 
-from flows.baseline import Baseline
-from flows.detector import Detector
-from flows.rows import Run, WindowRow
-from flows.verdict import score
-from tests.unit.detection.conftest import EVENTS_END, Replays
-from tests.unit.detection.reference import exceeds
-from tests.unit.detection.replay import (
+from bench.replay import (
+    EVENTS_END,
     GUARDED,
     TIMELINES,
-    Golden,
     Tables,
-    assert_same_incidents,
     closed_runs,
+    event_runs,
     read_csv,
     read_json,
     replay,
 )
+from flows.baseline import Baseline
+from flows.detector import Detector
+from flows.rows import Run, WindowRow
+from flows.verdict import score
+from tests.unit.detection.conftest import Replays
+from tests.unit.detection.golden import Golden, assert_same_incidents
+from tests.unit.detection.reference import exceeds
 from tocsin.detection import WINDOW_MS, DetectionSettings, Verdict
 
 DEFAULTS = DetectionSettings()
@@ -277,11 +278,9 @@ def test_incidents_of_a_real_series(path: Path) -> None:
         )
 
 
-def test_feeding_records_one_by_one_equals_feeding_tallies(
-    event_runs: dict[str, list[Run]],
-) -> None:
+def test_feeding_records_one_by_one_equals_feeding_tallies() -> None:
     service = "feature-flags"
-    runs = event_runs[service]
+    runs = event_runs()[service]
     single = [
         Run(run.window, 1, int(number < run.errors), run.first_arrival_ms, run.last_arrival_ms, 0)
         for run in runs

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
+from bench.replay import GUARDED, PLAIN, Tables
 from flows.detector import Detector
 from flows.rows import Run
-from tests.unit.detection.replay import GUARDED, PLAIN, Tables
 from tests.unit.detection.streams import SMALL
 from tocsin.detection import (
     WINDOW_MS,

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bench.replay import Tables
 from flows.detector import Detector
 from flows.rows import IncidentRow, WindowRow
 from tests.unit.detection.reference import Reference
-from tests.unit.detection.replay import Tables
 from tests.unit.detection.streams import (
     SMALL,
     SMALL_GUARDED,

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
+from bench.replay import GUARDED, PLAIN
 from flows.rows import IncidentRow
-from tests.unit.detection.replay import GUARDED, PLAIN
 from tests.unit.detection.test_laws import Service
 from tocsin.detection import (
     WINDOW_MS,

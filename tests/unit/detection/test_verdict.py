@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bench.replay import read_json
 from flows.baseline import Baseline, GuardedBaseline
 from flows.verdict import is_below_minimum, least_count_above, limits_of, score
-from tests.unit.detection.replay import read_json
 from tocsin.detection import DetectionSettings
 
 DEFAULTS = DetectionSettings()

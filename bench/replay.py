@@ -1,21 +1,25 @@
-"""Feeds detectors with recorded series and keeps what they write, as the tables would."""
+"""The recorded series of `tests/data/detection`, and what a detector writes when it is fed them."""
 
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from flows.detector import Detector
 from flows.rows import IncidentEvent, IncidentRow, Outcome, Run, WindowRow
 from tocsin.detection import WINDOW_MS, DetectionSettings, IncidentKind, Preset, SettingsTimeline
 
-DATA = Path(__file__).parents[2] / "data" / "detection"
+DATA: Final = Path(__file__).parents[1] / "tests" / "data" / "detection"
 
-PLAIN = SettingsTimeline((DetectionSettings(preset=Preset.PLAIN),))
-GUARDED = SettingsTimeline((DetectionSettings(preset=Preset.GUARDED),))
-TIMELINES = {"plain": PLAIN, "guarded": GUARDED}
+PLAIN: Final = SettingsTimeline((DetectionSettings(preset=Preset.PLAIN),))
+GUARDED: Final = SettingsTimeline((DetectionSettings(preset=Preset.GUARDED),))
+TIMELINES: Final = {"plain": PLAIN, "guarded": GUARDED}
+
+EVENTS_END: Final = 181
+"""The window that closes all windows of the recorded three hours."""
 
 
 class Tables:
@@ -67,58 +71,6 @@ class Tables:
         ]
 
 
-class Golden(NamedTuple):
-    """An incident in the terms of the golden files; windows by number."""
-
-    window: int
-    confirmed_window: int | None
-    severity: str
-    peak_z: float
-    resolved_window: int | None
-    reason: str | None
-
-    @classmethod
-    def of(cls, row: IncidentRow) -> "Golden":
-        """Translate a row."""
-        return cls(
-            row.window_start_ms // WINDOW_MS,
-            number_of(row.confirmed_start_ms),
-            row.severity.value,
-            round(row.peak_z, 4),
-            number_of(row.resolved_start_ms),
-            row.reason and row.reason.value,
-        )
-
-    @classmethod
-    def expected(cls, fields: dict[str, Any]) -> "Golden":
-        """Take the fields of a golden file that are compared."""
-        return cls(**{name: fields[name] for name in cls._fields})
-
-    def same_as(self, other: "Golden") -> bool:
-        """Exactly the same but for z, which the files round."""
-        alike = self._replace(peak_z=0.0) == other._replace(peak_z=0.0)
-        return alike and abs(self.peak_z - other.peak_z) <= 1e-3
-
-
-def number_of(start_ms: int | None) -> int | None:
-    return None if start_ms is None else start_ms // WINDOW_MS
-
-
-def assert_same_incidents(got: Iterable[Golden], expected: Iterable[Golden]) -> None:
-    got, expected = sorted(got), sorted(expected)
-    assert len(got) == len(expected), (got, expected)
-    for mine, theirs in zip(got, expected, strict=True):
-        assert mine.same_as(theirs), (mine, theirs)
-
-
-def closed_runs(series: Iterable[tuple[int, int, int]]) -> Iterator[Run]:
-    """Yield one run a minute with records, from (window, total, errors), as it ends."""
-    for offset, (window, total, errors) in enumerate(series):
-        if total:
-            end_ms = (window + 1) * WINDOW_MS
-            yield Run(window, total, errors, end_ms, end_ms, offset)
-
-
 def replay(
     runs: Iterable[Run],
     end: int,
@@ -138,19 +90,33 @@ def replay(
     return tables
 
 
-def read_json(name: str) -> Any:
-    path = DATA / name
-    return json.loads(
-        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    )
+def replay_week(timeline: SettingsTimeline) -> dict[str, Tables]:
+    """Return the closed replay of the synthetic week by service: one run a minute, at its end."""
+    return {
+        service: replay(closed_runs(minutes), len(minutes) + 1, timeline, service_id=service)
+        for service, minutes in synthetic_series().items()
+    }
 
 
-def read_csv(name: str) -> Iterator[list[str]]:
-    """Yield the rows of a gzipped CSV file after its header."""
-    with gzip.open(DATA / name, "rt", newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
-        yield from rows
+def replay_events(timeline: SettingsTimeline) -> dict[str, Tables]:
+    """Return the replay of the three hours by service, each record as it arrived."""
+    return {
+        service: replay(runs, EVENTS_END, timeline, service_id=service)
+        for service, runs in event_runs().items()
+    }
+
+
+def incidents_of(replays: Mapping[str, Tables]) -> list[IncidentRow]:
+    """Return the incidents of errors of all services."""
+    return [row for tables in replays.values() for row in tables.incidents.values()]
+
+
+def closed_runs(series: Iterable[tuple[int, int, int]]) -> Iterator[Run]:
+    """Yield one run a minute with records, from (window, total, errors), as it ends."""
+    for offset, (window, total, errors) in enumerate(series):
+        if total:
+            end_ms = (window + 1) * WINDOW_MS
+            yield Run(window, total, errors, end_ms, end_ms, offset)
 
 
 def synthetic_series() -> dict[str, list[tuple[int, int, int]]]:
@@ -164,3 +130,29 @@ def synthetic_series() -> dict[str, list[tuple[int, int, int]]]:
         for column, service in enumerate(services, 1):
             series[service].append((minute, int(totals[column] or 0), int(errors[column] or 0)))
     return series
+
+
+def event_runs() -> dict[str, list[Run]]:
+    """Return the rows of the three hours of every service, each as one run."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for offset, row in enumerate(read_csv("events_3h_s11.csv.gz")):
+        arrival_ms, event_ms, errors, others = (int(row[column]) for column in (0, 1, 3, 4))
+        window = event_ms // WINDOW_MS
+        runs[row[2]].append(Run(window, errors + others, errors, arrival_ms, arrival_ms, offset))
+    return dict(runs)
+
+
+def read_json(name: str) -> Any:
+    """Return what a JSON file holds, gzipped or not."""
+    path = DATA / name
+    return json.loads(
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    )
+
+
+def read_csv(name: str) -> Iterator[list[str]]:
+    """Yield the rows of a gzipped CSV file after its header."""
+    with gzip.open(DATA / name, "rt", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        yield from rows

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.unit.detection.replay import Tables, number_of
+from flows.rows import IncidentRow
 from tocsin.detection import WINDOW_MS
 
 Labels = dict[str, Any]
@@ -38,29 +38,32 @@ class Score(NamedTuple):
     delay_p90_s: float
 
 
-def confirmations(replays: dict[str, Tables]) -> list[Scored]:
+def confirmations(incidents: Iterable[IncidentRow]) -> list[Scored]:
     """Return the confirmed incidents, at the moment of their confirmation."""
     return [
-        Scored(service, [(row.confirmed_at_ms, number_of(row.confirmed_start_ms) or 0)])
-        for service, tables in replays.items()
-        for row in tables.incidents.values()
-        if row.confirmed_at_ms is not None
+        Scored(row.service_id, confirmed) for row in incidents if (confirmed := _confirmed(row))
     ]
 
 
-def openings(replays: dict[str, Tables]) -> list[Scored]:
+def openings(incidents: Iterable[IncidentRow]) -> list[Scored]:
     """Return every incident, at its opening and, where that matches nothing, its confirmation."""
-    scored = []
-    for service, tables in replays.items():
-        for row in tables.incidents.values():
-            moments = [(row.opened_at_ms, row.window_start_ms // WINDOW_MS)]
-            if row.confirmed_at_ms is not None:
-                moments.append((row.confirmed_at_ms, number_of(row.confirmed_start_ms) or 0))
-            scored.append(Scored(service, moments))
-    return scored
+    return [
+        Scored(
+            row.service_id,
+            [(row.opened_at_ms, row.window_start_ms // WINDOW_MS), *_confirmed(row)],
+        )
+        for row in incidents
+    ]
+
+
+def _confirmed(row: IncidentRow) -> list[tuple[int, int]]:
+    if row.confirmed_at_ms is None or row.confirmed_start_ms is None:
+        return []
+    return [(row.confirmed_at_ms, row.confirmed_start_ms // WINDOW_MS)]
 
 
 def score_incidents(labels: Labels, incidents: Iterable[Scored]) -> Score:
+    """Hold incidents against the labels of the same services."""
     t0_ms = labels["t0_ms"]
     delays: dict[Any, float] = {}
     duplicates = false = 0
