@@ -6,7 +6,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 	--no-emit-index-url --no-header --generate-hashes
 export PYTHON
 
-.PHONY: help demo up down test check format bench lock clean
+.PHONY: help demo up down test check format bench quality pictures lock clean
 
 help: ## list what make can do
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,8 +35,14 @@ format: .venv/installed-dev ## format the code and apply safe fixes
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --quiet --fix
 
-bench: .venv/installed-dev ## measure throughput and the time to an incident
+bench: .venv/installed-dev ## measure throughput, the time to an incident, the detector
 	@$(BIN)/python -m bench $(ARGS)
+
+quality: .venv/installed-dev ## score the detection on the recorded week, beside the literal rule
+	@$(BIN)/python -m bench.quality
+
+pictures: .venv/installed-dev ## draw the pictures of docs/detection.md again
+	@$(BIN)/python -m bench.pictures
 
 lock: .venv/installed-dev ## pin the dependencies anew; UPGRADE=--upgrade for the newest
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install --quiet uv

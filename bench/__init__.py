@@ -1,1 +1,1 @@
-"""Measurements on real servers, each beside a limit taken in the same run."""
+"""Measurements, each beside a limit taken in the same run; the detection's scores and pictures."""

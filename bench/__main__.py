@@ -7,15 +7,27 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import flow_throughput, time_to_incident
+from bench import detector_memory, detector_rate, flow_throughput, time_to_incident
 from bench.measurement import Figure, save
 from stack.errors import StackError
 
-FULL = {flow_throughput.ID: 1_000_000, time_to_incident.ID: 30}
-SMOKE = {flow_throughput.ID: 20_000, time_to_incident.ID: 2}
+FULL = {
+    flow_throughput.ID: 1_000_000,
+    time_to_incident.ID: 30,
+    detector_rate.ID: 7 * 1440,
+    detector_memory.ID: 10_000,
+}
+SMOKE = {
+    flow_throughput.ID: 20_000,
+    time_to_incident.ID: 2,
+    detector_rate.ID: 200,
+    detector_memory.ID: 200,
+}
 SCENARIOS: dict[str, Callable[[int], list[Figure]]] = {
     flow_throughput.ID: flow_throughput.run,
     time_to_incident.ID: time_to_incident.run,
+    detector_rate.ID: detector_rate.run,
+    detector_memory.ID: detector_memory.run,
 }
 
 

@@ -19,7 +19,16 @@ from bench.replay import (
     replay_week,
     synthetic_series,
 )
-from bench.score import Labels, Score, confirmations, openings, score_incidents
+from bench.score import (
+    Labels,
+    Score,
+    Scored,
+    confirmations,
+    false_by_cause,
+    found_by,
+    openings,
+    score_incidents,
+)
 
 COLUMNS = (
     "precision",
@@ -79,6 +88,16 @@ def cells(score: Score) -> list[str]:
     ]
 
 
+def findings(labels: Labels, incidents: list[Scored]) -> list[str]:
+    """Say what is found, by kind and by tier, and what is false, by its cause."""
+    found = [
+        ", ".join(f"{value} {hits} of {count}" for value, (hits, count) in by_field.items())
+        for by_field in (found_by(field, labels, incidents) for field in ("kind", "tier"))
+    ]
+    causes = false_by_cause(labels, incidents).most_common()
+    return [*found, "false: " + ", ".join(f"{cause} {count}" for cause, count in causes)]
+
+
 def main() -> None:
     """Replay, score and show."""
     console = Console()
@@ -87,6 +106,8 @@ def main() -> None:
         week = {preset: replay_week(timeline) for preset, timeline in TIMELINES.items()}
         scores = {**literal_scores(labels), **detector_scores(labels, week)}
     console.print(_table("one week minute by minute", labels, scores))
+    confirmed = confirmations(incidents_of(week["guarded"]))
+    console.print(*findings(labels, confirmed), sep="\n")
     labels = read_json("events_3h_s11_labels.json")
     with console.status("replaying three hours …"):
         events = {preset: replay_events(timeline) for preset, timeline in TIMELINES.items()}

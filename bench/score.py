@@ -8,13 +8,19 @@ anything else is a false incident.
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flows.rows import IncidentRow
 from tocsin.detection import WINDOW_MS
 
 Labels = dict[str, Any]
+
+_LASTING: Final = ("silence", "small_step")
+_LASTING_MS: Final = 30 * 60_000
+_PASSING_MS: Final = 2 * 60_000
+"""For so long after its end a harmless disturbance is the cause of a false incident."""
 
 
 class Scored(NamedTuple):
@@ -64,19 +70,52 @@ def _confirmed(row: IncidentRow) -> list[tuple[int, int]]:
 
 def score_incidents(labels: Labels, incidents: Iterable[Scored]) -> Score:
     """Hold incidents against the labels of the same services."""
+    delays, duplicates, false = _matched(labels, incidents)
+    return _summary(labels, delays, duplicates, len(false))
+
+
+def false_by_cause(labels: Labels, incidents: Iterable[Scored]) -> Counter[str]:
+    """Count false incidents by the harmless disturbance that they fall on, else as noise."""
+    _, _, false = _matched(labels, incidents)
+    return Counter(_cause(labels, incident) for incident in false)
+
+
+def found_by(field: str, labels: Labels, incidents: Iterable[Scored]) -> dict[str, tuple[int, int]]:
+    """Return how many labels of each `kind` or `tier` are found, and of how many."""
+    delays, _, _ = _matched(labels, incidents)
+    every = Counter(one[field] for one in labels["incidents"])
+    found = Counter(one[field] for one in labels["incidents"] if one["id"] in delays)
+    return {value: (found[value], count) for value, count in sorted(every.items())}
+
+
+def _matched(
+    labels: Labels, incidents: Iterable[Scored]
+) -> tuple[dict[Any, float], int, list[Scored]]:
+    """Return the delays of the labels that were hit, the number of duplicates, false incidents."""
     t0_ms = labels["t0_ms"]
     delays: dict[Any, float] = {}
-    duplicates = false = 0
+    duplicates, false = 0, []
     for incident in sorted(incidents, key=lambda one: (one.moments[0][0], one.service)):
         mine = [one for one in labels["incidents"] if one["service"] == incident.service]
         hit = _first_match(mine, incident.moments, t0_ms)
         if hit is None:
-            false += not _ignored(labels, mine, incident, t0_ms)
+            if not _ignored(labels, mine, incident, t0_ms):
+                false.append(incident)
         elif hit[0]["id"] in delays:
             duplicates += 1
         else:
             delays[hit[0]["id"]] = max(0, hit[1] - (hit[0]["start"] - t0_ms)) / 1000
-    return _summary(labels, delays, duplicates, false)
+    return delays, duplicates, false
+
+
+def _cause(labels: Labels, incident: Scored) -> str:
+    at_ms = incident.moments[0][0] + labels["t0_ms"]
+    for benign in labels["benign"]:
+        ours = benign["service"] == incident.service
+        after_ms = _LASTING_MS if benign["kind"] in _LASTING else _PASSING_MS
+        if ours and benign["start"] - 60_000 <= at_ms <= benign["end"] + after_ms:
+            return str(benign["kind"])
+    return "noise"
 
 
 def _first_match(

@@ -1,8 +1,16 @@
-"""What a history takes in it gives back, however large the numbers, at any width of its rings."""
+"""What a history takes in it gives back, at any width of its rings, and it stays small."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.detector_memory import (
+    GOAL_BYTES,
+    MINUTES,
+    full_detector,
+    object_bytes,
+    snapshot_bytes,
+)
+from bench.replay import closed_runs, synthetic_series
 from flows.history import History
 
 LENGTH = 7
@@ -42,3 +50,10 @@ def test_a_wider_history_keeps_the_errors_of_its_windows() -> None:
         history.close(number, errors, errors, None, 0)
     history.widen(3 * LENGTH, newest=7)
     assert history.errors_between(1, 7) == counts[1:]
+
+
+def test_a_service_at_full_history_takes_less_than_8_kb() -> None:
+    runs = list(closed_runs(synthetic_series()["edge-proxy"][:MINUTES]))
+    detectors = [full_detector(f"service-{number}", runs) for number in range(3)]
+    assert object_bytes(detectors) < len(detectors) * GOAL_BYTES
+    assert all(snapshot_bytes(detector) < GOAL_BYTES for detector in detectors)
