@@ -222,6 +222,8 @@ class Detector:
             self._incidents.close(closed, windows)
             if windows.mark_silence(closed):
                 self._incidents.begin_silence(closed, windows)
+                if windows.newest > closed.number:
+                    self._incidents.end_silence(ResolveReason.SPOKE, windows)
 
     def _retire(self, windows: Windows) -> None:
         """Close the two open windows and forget the service, but for its resolved window."""

@@ -70,7 +70,7 @@ def _take_in(row: WindowRow, number: int, history: History) -> None:
         | BREACHED * (row.verdict in {Verdict.BREACH, Verdict.FIRE})
         | FIRED * (row.verdict is Verdict.FIRE)
     )
-    history.close(number, row.errors, row.total, _guarded(row), marks)
+    history.close(number, row.errors, row.total, guarded_of(row), marks)
     history.add_late(number, row.late_errors, row.late_total)
 
 
@@ -78,7 +78,7 @@ def _window(number: int, row: WindowRow | None, timeline: SettingsTimeline) -> W
     settings = timeline.at(number)
     if row is None:
         return Window(number, settings, Baseline(0, 0, 0), GuardedBaseline(0, 0, 0, 0))
-    window = Window(number, settings, _plain(row), _guarded(row))
+    window = Window(number, settings, plain_of(row), guarded_of(row))
     window.errors, window.total = row.errors, row.total
     return window
 
@@ -95,8 +95,8 @@ def _incident(row: IncidentRow) -> Incident:
         opened_at_ms=row.opened_at_ms,
         detected_late=row.detected_late,
         count=row.count,
-        plain=_plain(row),
-        guarded=_guarded(row),
+        plain=plain_of(row),
+        guarded=guarded_of(row),
         settings_version=row.settings_version,
         confirming=None if confirming is None else confirming // WINDOW_MS,
         confirmed_at_ms=row.confirmed_at_ms,
@@ -105,11 +105,13 @@ def _incident(row: IncidentRow) -> Incident:
     )
 
 
-def _plain(row: WindowRow | IncidentRow) -> Baseline:
+def plain_of(row: WindowRow | IncidentRow) -> Baseline:
+    """Return the plain baseline that a row was judged on."""
     return Baseline(row.plain_n, row.plain_sum, row.plain_squares)
 
 
-def _guarded(row: WindowRow | IncidentRow) -> GuardedBaseline | None:
+def guarded_of(row: WindowRow | IncidentRow) -> GuardedBaseline | None:
+    """Return the guarded baseline that a row was judged on, if it was."""
     n, errors, squares = row.guarded_n, row.guarded_sum, row.guarded_squares
     if n is None or errors is None or squares is None or row.guarded_records is None:
         return None

@@ -65,6 +65,21 @@ def test_late_record_resolves_a_silence_and_the_same_gap_opens_no_other() -> Non
     assert silent(service).status is IncidentStatus.RESOLVED
 
 
+def test_silence_that_becomes_known_only_when_the_service_has_spoken_again_is_over_at_once() -> (
+    None
+):
+    service = Service()
+    for minute in TALKATIVE:
+        service.run(*minute)
+    service.run(25, 1, 20)
+    assert not service.tables.silences
+    service.advance_to(40)
+    first, second = service.tables.silences.values()
+    assert (first.window_start_ms, first.resolved_start_ms) == (20 * WINDOW_MS, 24 * WINDOW_MS)
+    assert first.reason is ResolveReason.SPOKE
+    assert (second.window_start_ms, second.status) == (26 * WINDOW_MS, IncidentStatus.OPEN)
+
+
 def test_silence_ends_when_the_service_is_forgotten() -> None:
     row = silent(after(2000))
     assert (row.status, row.reason) == (IncidentStatus.RESOLVED, ResolveReason.RETIRED)

@@ -1,0 +1,348 @@
+"""What is stored can be recomputed from the ledger, and what was tampered with cannot."""
+
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from bench.replay import GUARDED, TIMELINES, Tables, closed_runs, replay, synthetic_series
+from flows.arithmetic import compared
+from flows.baseline import Baseline
+from flows.detector import Detector
+from flows.explain import Explanation, Reach, explain
+from flows.rows import IncidentRow
+from tests.unit.detection.conftest import Replays
+from tests.unit.detection.streams import SMALL_GUARDED, SMALL_PLAIN, Tally, streams
+from tests.unit.detection.test_laws import Service
+from tests.unit.detection.test_silence import after
+from tocsin.detection import WINDOW_MS, IncidentKind, SettingsTimeline
+
+QUARTER_WINDOWS = 360
+PRESETS = pytest.mark.parametrize("preset", ["plain", "guarded"])
+BURST = 40
+"""The window in which `burst` begins."""
+
+
+def incidents(tables: Tables) -> list[IncidentRow]:
+    return [*tables.incidents.values(), *tables.silences.values()]
+
+
+def explained(tables: Tables, timeline: SettingsTimeline = GUARDED) -> list[Explanation]:
+    return [explain(row, tables.windows.values(), timeline) for row in incidents(tables)]
+
+
+def only(tables: Tables, timeline: SettingsTimeline = GUARDED) -> Explanation:
+    [explanation] = explained(tables, timeline)
+    return explanation
+
+
+def assert_agrees(explanation: Explanation) -> None:
+    assert explanation.agrees, "\n".join(explanation.lines)
+
+
+def burst(timeline: SettingsTimeline = GUARDED) -> Service:
+    """A service that is normal for 40 minutes and then has three bad ones."""
+    return Service(timeline).minutes([1, 2] * 20 + [60, 45, 50] + [1, 2] * 5)
+
+
+@PRESETS
+def test_every_incident_of_the_week_is_recomputed_to_the_last_bit(preset: str) -> None:
+    """Each quarter of a day is fed to a detector of its own, so that there is less to replay."""
+    timeline = TIMELINES[preset]
+    count = 0
+    for service, minutes in synthetic_series().items():
+        for begin in range(0, len(minutes), QUARTER_WINDOWS):
+            own = minutes[begin : begin + QUARTER_WINDOWS]
+            tables = replay(closed_runs(own), own[-1][0] + 2, timeline, service_id=service)
+            for explanation in explained(tables, timeline):
+                assert_agrees(explanation)
+                assert explanation.reach is Reach.FULL
+                count += 1
+    assert count > 1200
+
+
+@PRESETS
+def test_last_incidents_of_the_week_are_recomputed_from_its_beginning(
+    week: Replays, preset: str
+) -> None:
+    for tables in list(week[preset].values())[::3]:
+        if tables.newest_incident is not None:
+            rows = tables.windows.values()
+            assert_agrees(explain(tables.newest_incident, rows, TIMELINES[preset]))
+
+
+@PRESETS
+def test_incidents_of_records_out_of_order_and_late_are_recomputed(
+    three_hours: Replays, preset: str
+) -> None:
+    for tables in three_hours[preset].values():
+        for explanation in explained(tables, TIMELINES[preset]):
+            assert_agrees(explanation)
+
+
+def moments(
+    stream: list[Tally], timeline: SettingsTimeline
+) -> Iterator[tuple[Tables, list[IncidentRow]]]:
+    """Yield the tables after each record and what it changed; at last, when all is closed, all."""
+    detector, tables = Detector("service", timeline), Tables()
+    for offset, tally in enumerate(stream):
+        detector.apply(tally.run(offset))
+        outcome = detector.drain()
+        tables.write(outcome)
+        yield tables, outcome.incidents
+    detector.advance_to(stream[-1].arrival_ms // WINDOW_MS + 60, stream[-1].arrival_ms)
+    tables.write(detector.drain())
+    yield tables, incidents(tables)
+
+
+def is_of_this_life(row: IncidentRow, tables: Tables) -> bool:
+    """Tell whether the service has been known since: a next life may write over the rows."""
+    first_ms = tables.clock.first_start_ms
+    window = tables.windows[row.window_start_ms // WINDOW_MS]
+    return window.first_start_ms == first_ms and row.opened_at_ms >= first_ms
+
+
+@pytest.mark.parametrize("timeline", [SMALL_GUARDED, SMALL_PLAIN], ids=["guarded", "plain"])
+@given(stream=streams())
+@settings(max_examples=100, deadline=None)
+def test_every_incident_of_any_stream_is_recomputed_at_any_moment(
+    timeline: SettingsTimeline, stream: list[Tally]
+) -> None:
+    for tables, rows in moments(stream, timeline):
+        for row in rows:
+            if is_of_this_life(row, tables):
+                assert_agrees(explain(row, tables.windows.values(), timeline))
+
+
+DECIDING = [
+    "window_start_ms",
+    "low_start_ms",
+    "hot_start_ms",
+    "confirmed_start_ms",
+    "resolved_start_ms",
+    "peak_z",
+    "calm_windows",
+    "count",
+    "z",
+    "guarded_z",
+    "plain_n",
+    "plain_sum",
+    "plain_squares",
+    "guarded_n",
+    "guarded_sum",
+    "guarded_squares",
+    "guarded_records",
+    "settings_version",
+]
+"""Every number of an incident's row but for its stamps: arrivals, offset, the clock's window."""
+
+JUDGED = [
+    "errors",
+    "plain_n",
+    "plain_sum",
+    "plain_squares",
+    "guarded_n",
+    "guarded_sum",
+    "guarded_squares",
+    "guarded_records",
+    "z",
+    "guarded_z",
+    "settings_version",
+]
+
+
+def tampered(number: Any, step: int) -> Any:
+    """Return another number, of a float the next one."""
+    if isinstance(number, float):
+        return math.nextafter(number, math.inf if step > 0 else -math.inf)
+    return number + step
+
+
+STEPS = st.integers(-1_000, 1_000).filter(bool)
+
+
+@pytest.mark.parametrize("column", DECIDING)
+@given(step=STEPS)
+@settings(max_examples=15, deadline=None)
+def test_number_of_an_incident_that_was_tampered_with_is_found_out(column: str, step: int) -> None:
+    tables = burst().tables
+    [row] = tables.incidents.values()
+    step *= WINDOW_MS if column.endswith("_ms") else 1
+    false = replace(row, **{column: tampered(getattr(row, column), step)})
+    explanation = explain(false, tables.windows.values(), GUARDED)
+    assert not explanation.agrees
+    assert explanation.disagreements
+
+
+@pytest.mark.parametrize("column", JUDGED)
+@given(window=st.integers(0, BURST), step=STEPS)
+@settings(max_examples=15, deadline=None)
+def test_number_of_a_window_that_was_tampered_with_is_found_out(
+    column: str, window: int, step: int
+) -> None:
+    tables = burst().tables
+    row = tables.windows[window]
+    assume(getattr(row, column) is not None)
+    # The very first windows have no baseline; their errors are in those of later ones.
+    tables.windows[window] = replace(row, **{column: tampered(getattr(row, column), step)})
+    assert not only(tables).agrees
+
+
+@pytest.mark.parametrize("column", [name for name in DECIDING if name not in {"z", "guarded_z"}])
+@given(step=STEPS)
+@settings(max_examples=10, deadline=None)
+def test_number_of_a_silence_that_was_tampered_with_is_found_out(column: str, step: int) -> None:
+    tables = after(8).tables
+    [row] = tables.silences.values()
+    step *= WINDOW_MS if column.endswith("_ms") else 1
+    before = getattr(row, column)
+    false = replace(row, **{column: step if before is None else tampered(before, step)})
+    assert not explain(false, tables.windows.values(), GUARDED).agrees
+
+
+def test_window_without_a_row_is_found_out() -> None:
+    tables = burst().tables
+    del tables.windows[7]
+    assert only(tables).disagreements == ["window 1970-01-01 00:07: there is no row of it"]
+
+
+def test_counts_that_cannot_be_are_found_out() -> None:
+    tables = burst().tables
+    tables.windows[7] = replace(tables.windows[7], errors=2**40)
+    assert "no records can be counted like that" in only(tables).disagreements[0]
+
+
+def test_incident_that_another_version_ought_to_have_judged_is_found_out() -> None:
+    tables = burst().tables
+    later = replace(GUARDED.versions[0], version=2, effective_from_ms=BURST * WINDOW_MS)
+    timeline = SettingsTimeline((*GUARDED.versions, later))
+    assert "settings version: stored 1, recomputed 2" in only(tables, timeline).disagreements
+
+
+def test_each_window_is_recomputed_by_the_version_that_judged_it() -> None:
+    later = replace(
+        GUARDED.versions[0],
+        version=2,
+        effective_from_ms=20 * WINDOW_MS,
+        baseline_windows=10,
+        threshold_sigma=Decimal(4),
+    )
+    timeline = SettingsTimeline((*GUARDED.versions, later))
+    explanation = only(burst(timeline).tables, timeline)
+    assert_agrees(explanation)
+    assert (explanation.settings_version, explanation.plain and explanation.plain.n) == (2, 10)
+
+
+def test_without_the_first_windows_the_guarded_baseline_is_taken_as_stored() -> None:
+    tables = burst().tables
+    kept = [row for number, row in tables.windows.items() if number >= 9]
+    [row] = tables.incidents.values()
+    explanation = explain(row, kept, GUARDED)
+    assert_agrees(explanation)
+    assert explanation.reach is Reach.PLAIN
+    assert explanation.plain is not None
+    assert len(explanation.plain.windows) == 30
+    assert (
+        "  the plain baseline is recomputed, the guarded one taken as stored" in explanation.lines
+    )
+    false = [replace(old, errors=old.errors + 1) if old.errors == 2 else old for old in kept]
+    assert not explain(row, false, GUARDED).agrees
+
+
+@pytest.mark.parametrize("oldest", [10, 41, 99])
+def test_without_the_plain_baseline_both_are_taken_as_stored(oldest: int) -> None:
+    tables = burst().tables
+    kept = [row for number, row in tables.windows.items() if number >= oldest]
+    [row] = tables.incidents.values()
+    explanation = explain(row, kept, GUARDED)
+    assert_agrees(explanation)
+    assert explanation.reach is Reach.SUMS
+    assert not explain(replace(row, plain_sum=row.plain_sum + 1), kept, GUARDED).agrees
+
+
+def test_rows_that_a_next_life_wrote_over_are_not_held_against_an_incident() -> None:
+    service = burst()
+    service.advance_to(BURST + 13 + 1440)
+    [row] = service.tables.incidents.values()
+    for window in range(BURST - 2, BURST + 3):
+        service.run(window, 0, arrival_ms=(BURST + 2000) * WINDOW_MS)
+    explanation = explain(row, service.tables.windows.values(), GUARDED)
+    assert_agrees(explanation)
+    assert explanation.reach is Reach.SUMS
+
+
+def test_incident_opened_by_late_records_is_recomputed() -> None:
+    service = Service().minutes([1, 2] * 20)
+    service.run(35, 30, 0, arrival_ms=41 * WINDOW_MS)
+    explanation = only(service.tables)
+    assert_agrees(explanation)
+    assert "  2 of them on time, the others late" in explanation.lines
+    assert explanation.plain is not None
+    assert explanation.plain.errors == 32
+
+
+def test_arithmetic_can_be_read_line_by_line() -> None:
+    tables = Service().minutes([1, 2] * 10 + [60] + [1, 2] * 10 + [9] + [1, 2] * 5).tables
+    explanation = explained(tables)[-1]
+    assert explanation.agrees
+    assert explanation.lines[1:] == [
+        "9 errors in the minute from 1970-01-01 00:41 UTC on",
+        "Judged by version 1 of the settings, guarded",
+        "Plain baseline, errors of each window:",
+        f"  1970-01-01 00:10 .. 00:39: {'1 2 ' * 5}60 {'1 2 ' * 9}1",
+        "Plain baseline: n = 30 windows, S = 103 errors, Q = 3671 (sum of squares)",
+        "  mean = S/n = 3.433333333333333",
+        "  V = n*Q - S*S = 30*3671 - 103*103 = 99521",
+        "  sigma = sqrt(V)/n = 10.515649713112781",
+        "  d = n*c - S = 30*9 - 103 = 167",
+        "  z = d/sqrt(V) = 0.5293697316415131",
+        "  z = 0.529 <= 3, 9 errors > 5, 30 windows >= 5: no signal",
+        "Guarded baseline, errors of each window:",
+        f"  1970-01-01 00:09 .. 00:19: 2{' 1 2' * 5}",
+        f"  1970-01-01 00:21 .. 00:39: {'1 2 ' * 9}1",
+        "  left out as part of an incident: 1970-01-01 00:20",
+        "Guarded baseline: n = 30 windows, S = 45 errors, Q = 75 (sum of squares)",
+        "  mean = S/n = 1.5",
+        "  V = n*Q - S*S = 30*75 - 45*45 = 225, at least n*S = 1350: 1350",
+        "  sigma = sqrt(V)/n = 1.2247448713915892",
+        "  d = n*c - S = 30*9 - 45 = 225",
+        "  z' = d/sqrt(V) = 6.123724356957945",
+        (
+            "  z' = 6.12 > 3, 9 errors > 5, 30 windows >= 5, 9 >= 1.5 x mean 1.5: "
+            "breach, CRITICAL for z' > 5"
+        ),
+        "Not confirmed: no breach with z' > 7, and no 3 breaches in a row",
+        "Resolved with the window 1970-01-01 00:46: 5 windows in a row were calm",
+        "Recomputed from the counts of 47 windows, 1970-01-01 00:00 .. 00:46",
+        "Agrees with what is stored, to the last bit",
+    ]
+
+
+def test_silence_tells_how_many_records_were_usual() -> None:
+    explanation = only(after(8).tables)
+    assert_agrees(explanation)
+    assert explanation.kind is IncidentKind.SILENCE
+    assert "  L/n = 18.26 records a minute were usual" in explanation.lines
+
+
+def test_breaches_in_a_row_confirm() -> None:
+    quiet = Service().minutes([20, 30] * 20 + [44, 44, 44] + [20, 30] * 5)
+    [row] = quiet.tables.incidents.values()
+    assert row.confirmed_start_ms == (BURST + 2) * WINDOW_MS
+    explanation = only(quiet.tables)
+    assert_agrees(explanation)
+    assert any("the last of 3 breaches in a row" in line for line in explanation.lines)
+
+
+def test_z_is_shown_as_exactly_as_its_comparison_needs() -> None:
+    assert compared("z", 3, Baseline(n=10, errors=0, squares=10), Decimal(3)) == "z = 3 <= 3"
+    wide = Baseline(n=1, errors=0, squares=10**8)
+    assert compared("z", 30_001, wide, Decimal(3)) == "z = 3.0001 > 3"
+    wider = Baseline(n=1, errors=0, squares=10**18)
+    assert compared("z", 3_000_000_001, wider, Decimal(3)) == "z = 3.000000001 > 3"
+    assert compared("z", 60, Baseline(30, 45, 75), Decimal(3)) == "z = 117 > 3"
