@@ -1,6 +1,6 @@
 """`POST /ingest`: records in, each checked by itself, answered when Kafka has them all."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Annotated, Any
 
 import msgspec
@@ -13,21 +13,21 @@ from api.openapi import INGEST_KEY, operation
 from api.problems import Refusal
 from api.publisher import Keyed, Publisher
 from tocsin.records import (
-    AHEAD_MS_MAX,
     LEVEL_ALIASES,
     MESSAGE_BYTES_MAX,
     Level,
     RecordId,
     Refused,
     ServiceId,
+    event_us_of,
     level_of,
     parse_record,
+    refuse_untimely,
 )
 from tocsin.settings import Settings
 
 _LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
 _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
-_AHEAD_MAX = timedelta(milliseconds=AHEAD_MS_MAX)
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _SINGLE = msgspec.json.Decoder(Raw)
 _SPACE = b" \t\r\n"
@@ -132,18 +132,18 @@ def check_records(
     """
     moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     stamp = f'{{"timestamp":"{moment}"'.encode()
-    latest = received + _AHEAD_MAX
+    received_ms = event_us_of(received) // 1000
     taken: list[Keyed] = []
     refused: list[RefusedRecord] = []
     for index, raw in enumerate(raws):
         try:
-            taken.append(_check(bytes(raw), stamp, latest))
+            taken.append(_check(bytes(raw), stamp, received_ms))
         except Refused as reason:
             refused.append(RefusedRecord(index, str(reason)))
     return taken, refused
 
 
-def _check(raw: bytes, stamp: bytes, latest: datetime) -> Keyed:
+def _check(raw: bytes, stamp: bytes, received_ms: int) -> Keyed:
     if b'"timestamp"' not in raw:
         raw = _stamped(raw, stamp)
     try:
@@ -155,8 +155,7 @@ def _check(raw: bytes, stamp: bytes, latest: datetime) -> Keyed:
         raw = _stamped(raw, stamp)
         record = parse_record(raw)
     level_of(record.level)
-    if record.timestamp > latest:
-        raise Refused("timestamp: more than 5 minutes ahead of its receipt")
+    refuse_untimely(event_us_of(record.timestamp), received_ms)
     return record.service_id.encode(), raw
 
 

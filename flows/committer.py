@@ -155,7 +155,9 @@ class Committer(Generic[Job]):
 def _passing(error: Exception) -> bool:
     """Tell a server that went away, or is short of something, from one that says no."""
     if isinstance(error, psycopg.Error):
-        return error.sqlstate is None or error.sqlstate[:2] in _PASSING_STATES
+        if error.sqlstate is None:
+            return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return error.sqlstate[:2] in _PASSING_STATES
     return type(error) in {StorageError, BrokerError}
 
 

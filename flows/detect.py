@@ -101,8 +101,9 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
         """Apply the runs in order and give out, once, all that they changed."""
         detector = self._ready(values)
         for value in values:
-            # A topic that was made again counts its offsets anew; its service goes on.
-            self._incarnation = value.incarnation
+            if value.runs:
+                # A topic that was made again counts its offsets anew; its service goes on.
+                self._incarnation = value.incarnation
             for run in value.runs:
                 detector.apply(run)
             if value.advance_ms is not None:
@@ -122,6 +123,7 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
         if self._detector is None:
             service_id = values[0].service_id
             self._detector = Detector(service_id, book.timeline(service_id))
+            self._incarnation = values[0].incarnation
         elif book is not self._book:
             self._detector.adopt(book.timeline(self._detector.service_id))
         self._book = book

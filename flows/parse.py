@@ -2,13 +2,13 @@
 
 from tocsin.batches import DeadLetter, RawBatch, RecordBatch
 from tocsin.records import (
-    AHEAD_MS_MAX,
     LogRecord,
     Refused,
     event_us_of,
     level_of,
     metadata_of,
     parse_record,
+    refuse_untimely,
 )
 
 
@@ -16,6 +16,7 @@ def parse_batch(raw: RawBatch) -> RecordBatch:
     """Decode every message; one that breaks the contract harms only itself."""
     batch = RecordBatch.empty(raw.incarnation, raw.partition, raw.next_offset)
     batch.read_until_ms = raw.read_until_ms
+    batch.size_bytes = sum(len(value) for value in raw.value if value)
     for value, arrival_ms, offset, key in zip(
         raw.value, raw.arrival_ms, raw.offset, raw.key, strict=True
     ):
@@ -23,8 +24,7 @@ def parse_batch(raw: RawBatch) -> RecordBatch:
             record = parse_record(value or b"")
             level = level_of(record.level)
             event_us = event_us_of(record.timestamp)
-            if event_us > (arrival_ms + AHEAD_MS_MAX) * 1000:
-                raise Refused("timestamp: more than 5 minutes ahead of its arrival")  # noqa: TRY301
+            refuse_untimely(event_us, arrival_ms)
         except Refused as refused:
             batch.dead_letters.append(
                 DeadLetter(raw.partition, offset, arrival_ms, str(refused), key, value or b"")

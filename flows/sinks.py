@@ -6,7 +6,7 @@ written before is committed.
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psycopg
 import structlog
@@ -27,8 +27,9 @@ from tocsin.settings import Settings
 
 log = structlog.get_logger()
 
-LOG_ROOM_RECORDS = 100_000
-"""Records that may wait for the database before the flow stops reading."""
+LOG_ROOM_BYTES = 64 * 1024 * 1024
+"""What may wait for the database before the flow stops reading."""
+_RECORD_BYTES = 400  # what a record takes beside its message, as columns
 _DETECTION_ROOM_ROWS = 100_000
 _LEDGER_FLUSH_S = 0.5
 
@@ -45,10 +46,12 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
             "logs",
             connect=lambda: connect(settings.database_url, name="flow-logs"),
             commit=logs.commit,
-            size=lambda batch: len(batch) + len(batch.dead_letters),
-            room=LOG_ROOM_RECORDS,
+            size=lambda batch: batch.size_bytes + _RECORD_BYTES * len(batch),
+            room=LOG_ROOM_BYTES,
             stopping=stopping,
         )
+        self._open_parts = len(self._partitions)
+        self._closing = threading.Lock()
 
     def list_parts(self) -> list[str]:
         """One part a partition of the topic."""
@@ -60,12 +63,21 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPart":
         """The database knows the position: recovery has nothing to add."""
-        return _LogPart(self._committer)
+        return _LogPart(self._committer, self._part_closed)
+
+    def _part_closed(self) -> None:
+        """End the committer with the last part: other workers' parts may still be writing."""
+        with self._closing:
+            self._open_parts -= 1
+            last = self._open_parts == 0
+        if last:
+            self._committer.close()
 
 
 class _LogPart(StatefulSinkPartition[RecordBatch, None]):
-    def __init__(self, committer: Committer[RecordBatch]) -> None:
+    def __init__(self, committer: Committer[RecordBatch], closed: Callable[[], None]) -> None:
         self._committer = committer
+        self._closed = closed
 
     def write_batch(self, values: list[RecordBatch]) -> None:
         for batch in values:
@@ -76,7 +88,7 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
         self._committer.drain()
 
     def close(self) -> None:
-        self._committer.close()
+        self._closed()
 
 
 class Progress(Struct, frozen=True):

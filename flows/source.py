@@ -39,17 +39,22 @@ CLOCK_SKEW_MS = 10_000
 
 
 class Position(Struct, frozen=True):
-    """What recovery keeps of a partition: where it is read on, in that incarnation."""
+    """What recovery keeps of a partition: where it is read on, in that incarnation.
+
+    handed_out: end of the last batch that was given out, None before the first: stored by then.
+    """
 
     incarnation: int
     next_offset: int
+    handed_out: int | None
 
 
 class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     """Every partition of the topic, each read by a consumer of its own.
 
     stored_offset: how far a partition is stored in the database, for a check on recovery.
-    stopping: when set, every partition ends, and with them the dataflow.
+    stopping, remade: when one is set, every partition ends, and with them the dataflow; `remade`
+        is also set here, when the offsets show it.
     """
 
     def __init__(
@@ -60,12 +65,14 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         partitions: Iterable[int],
         stored_offset: Callable[[int], int | None],
         stopping: threading.Event,
+        remade: threading.Event,
     ) -> None:
         self._settings = settings
         self._incarnation = incarnation
         self._partitions = list(partitions)
         self._stored_offset = stored_offset
         self._stopping = stopping
+        self._remade = remade
         self._admin = admin_client(settings)
 
     def list_parts(self) -> list[str]:
@@ -78,16 +85,23 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         """Read on where recovery stands, or from the beginning of a new incarnation."""
         partition = int(for_part)
         resumed = resume_state is not None and resume_state.incarnation == self._incarnation
-        start = resume_state.next_offset if resume_state is not None and resumed else None
-        stored = self._stored_offset(partition)
-        if start is not None and (stored or 0) < start:
+        start = resume_state if resumed else None
+        handed_out = start.handed_out if start is not None else None
+        stored = self._stored_offset(partition) or 0
+        if handed_out is not None and stored < handed_out:
             raise RecoveryAhead(
-                f"recovery stands at offset {start} of partition {partition}, the database at "
-                f"{stored or 0}: it was restored from a backup. Remove the folder "
+                f"recovery stands at offset {handed_out} of partition {partition}, the database "
+                f"at {stored}: it was restored from a backup. Remove the folder "
                 f"{self._settings.recovery_dir} to count the topic again from its beginning"
             )
         return PartitionReader(
-            self._settings, self._incarnation, partition, start, self._admin, self._stopping
+            self._settings,
+            self._incarnation,
+            partition,
+            start,
+            self._admin,
+            self._stopping,
+            self._remade,
         )
 
 
@@ -99,17 +113,22 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         settings: Settings,
         incarnation: int,
         partition: int,
-        start: int | None,
+        start: Position | None,
         admin: AdminClient,
         stopping: threading.Event,
+        remade: threading.Event,
     ) -> None:
         self._admin = admin
         self._incarnation = incarnation
         self._partition = partition
         self._stopping = stopping
+        self._remade = remade
         self._consumer = Consumer(_consumer_config(settings))
         self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
-        self._next_offset = self._first_offset(settings, start)
+        self._next_offset = self._first_offset(
+            settings, None if start is None else start.next_offset
+        )
+        self._handed_out = start.handed_out if start is not None else None
         self._taken = 0
         self._empty = False
         self._ticked_at = self._end_asked_at = time.monotonic()
@@ -117,13 +136,17 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
 
     def next_batch(self) -> list[RawBatch]:
-        """Return what has arrived, without waiting; end when the flow is stopping."""
-        if self._stopping.is_set():
+        """Return what has arrived, without waiting; end when the flow is to end."""
+        if self._stopping.is_set() or self._remade.is_set():
             raise StopIteration
         if self._taken >= EPOCH_RECORDS:
             self._empty = True
             return []
         messages = [m for m in self._consumer.consume(POLL_RECORDS, timeout=0) if _usable(m)]
+        if messages and (messages[0].offset() or 0) < self._next_offset:
+            # Offsets only go back in a topic that was made again: what has come is not of this one.
+            self._remade.set()
+            raise StopIteration
         self._empty = not messages
         if not messages and time.monotonic() - self._ticked_at < _TICK_S:
             return []
@@ -131,6 +154,8 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._taken += len(messages)
         batch = self._batch(messages)
         self._next_offset = batch.next_offset
+        if messages:
+            self._handed_out = batch.next_offset
         return [batch]
 
     def next_awake(self) -> datetime | None:
@@ -140,7 +165,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
     def snapshot(self) -> Position:
         """Return where the partition is read on; a new epoch begins."""
         self._taken = 0
-        return Position(self._incarnation, self._next_offset)
+        return Position(self._incarnation, self._next_offset, self._handed_out)
 
     def close(self) -> None:
         """Leave the broker."""
@@ -148,15 +173,16 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
 
     def _batch(self, messages: list[Message]) -> RawBatch:
         offsets = cast("list[int]", [m.offset() for m in messages])
+        arrivals = _plausible([m.timestamp()[1] for m in messages])
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._partition,
             next_offset=offsets[-1] + 1 if offsets else self._next_offset,
             key=[m.key() for m in messages],
             value=[m.value() for m in messages],
-            arrival_ms=[m.timestamp()[1] for m in messages],
+            arrival_ms=arrivals,
             offset=offsets,
-            read_until_ms=messages[-1].timestamp()[1] if messages else self._silent_until_ms(),
+            read_until_ms=arrivals[-1] if arrivals else self._silent_until_ms(),
         )
 
     def _silent_until_ms(self) -> int | None:
@@ -221,6 +247,18 @@ def _consumer_config(settings: Settings) -> dict[str, object]:
         "queued.max.messages.kbytes": 32 * 1024,
         "error_cb": _say_error,
     }
+
+
+def _plausible(arrivals: list[int]) -> list[int]:
+    """Return arrivals none of which lies ahead of this machine's clock, or before the epoch.
+
+    A broker's append time never does; where the topic keeps the producers' times instead, one
+    wrong clock would move on the clocks of all services.
+    """
+    latest_ms = time.time_ns() // 1_000_000 + CLOCK_SKEW_MS
+    if arrivals and (max(arrivals) > latest_ms or min(arrivals) < 0):
+        return [min(max(arrival_ms, 0), latest_ms) for arrival_ms in arrivals]
+    return arrivals
 
 
 def _say_error(error: KafkaError) -> None:

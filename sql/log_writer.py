@@ -49,9 +49,11 @@ class LogWriter:
             letters = [letter for batch in fresh for letter in batch.dead_letters]
             letters += self._copy(conn, [batch for batch in fresh if len(batch)])
             if letters:
-                self._announcer.announce(letters)
                 writer.insert_dead_letters(conn, self._topic, fresh[0].incarnation, letters)
             moved = self._move(conn, fresh)
+            # Last, so that only a lost commit makes a letter come twice.
+            if letters:
+                self._announcer.announce(letters)
         self._positions |= moved
 
     def _fresh(self, conn: psycopg.Connection, batches: list[RecordBatch]) -> list[RecordBatch]:

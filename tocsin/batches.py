@@ -44,7 +44,7 @@ class RecordBatch(Struct):
     event_us: event times, microseconds since the epoch. arrival_ms: milliseconds since the epoch.
     metadata: JSON text or None. id: the producer's own or None.
     dead_letters: what was put aside; in the same batch, for both are stored in one transaction.
-    read_until_ms: as in `RawBatch`.
+    read_until_ms: as in `RawBatch`. size_bytes: of all its messages as they came.
     """
 
     incarnation: int
@@ -60,6 +60,7 @@ class RecordBatch(Struct):
     offset: list[int]
     dead_letters: list[DeadLetter]
     read_until_ms: int | None = None
+    size_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.offset)

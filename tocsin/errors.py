@@ -8,6 +8,8 @@ TocsinError
 │   ├── NoTimescale      the server lacks the TimescaleDB extension
 │   ├── SchemaOutdated   migrations are missing
 │   └── PositionMoved    another flow wrote the same partition
+├── RecoveryDamaged      the recovery store cannot be read
+├── RecoveryTaken        another flow uses the recovery store
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
 ├── AlreadyExists        a user or key with that name is there
@@ -45,6 +47,14 @@ class SchemaOutdated(StorageError):
 
 class PositionMoved(StorageError):
     """Another flow moved the position of a partition that this one writes."""
+
+
+class RecoveryDamaged(TocsinError):
+    """The recovery store cannot be read, or does not fit the topic."""
+
+
+class RecoveryTaken(TocsinError):
+    """Another flow uses the recovery store."""
 
 
 class RecoveryAhead(TocsinError):

@@ -10,6 +10,9 @@ from tocsin.errors import BrokerError
 from tocsin.settings import Settings
 from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S
 
+_RAW_BYTES_MAX = 900 * 1024
+_KEY_BYTES_MAX = 16 * 1024
+
 
 class Outgoing(Struct, frozen=True):
     """A message to be."""
@@ -32,7 +35,6 @@ class ConfirmedProducer:
                 "enable.idempotence": True,
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
-                "message.max.bytes": 4 * 1024 * 1024,
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
                 "error_cb": _is_told_by_delivery,
             }
@@ -75,6 +77,9 @@ class ConfirmedProducer:
 class DeadLetterTopic:
     """The topic of what was put aside: raw bytes as they came, the reason in the headers.
 
+    Of a record that is larger than what a topic takes by default, only the beginning is sent; the
+    header `bytes` tells its size, and the table of dead letters has it whole.
+
     At least once: topic, partition and offset in the headers tell a letter that comes twice.
     """
 
@@ -87,10 +92,11 @@ class DeadLetterTopic:
         self._producer.send(
             [
                 Outgoing(
-                    letter.key,
-                    letter.raw,
+                    letter.key and letter.key[:_KEY_BYTES_MAX],
+                    letter.raw[:_RAW_BYTES_MAX],
                     [
                         ("reason", letter.reason),
+                        ("bytes", str(len(letter.raw))),
                         ("topic", self._source),
                         ("partition", str(letter.partition)),
                         ("offset", str(letter.offset)),

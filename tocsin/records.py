@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import datetime, timezone
-from decimal import Decimal
 from enum import Enum
 from typing import Annotated
 
@@ -14,6 +13,11 @@ MESSAGE_BYTES_MAX = 32 * 1024
 RECORD_BYTES_MAX = 256 * 1024
 AHEAD_MS_MAX = 5 * 60_000
 """A record further ahead of its arrival than this would drag its service's clock along."""
+AGE_DAYS_MAX = 366
+"""A record older than this at its arrival would cost the database a chunk for its day alone."""
+
+_AHEAD_US_MAX = AHEAD_MS_MAX * 1000
+_AGE_US_MAX = AGE_DAYS_MAX * 86_400_000_000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # A day inside Python's range on both sides, so that no offset can lead out of it.
@@ -86,7 +90,13 @@ class LogRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Refused(ValueError):
-    """A record that breaks the contract; the message is the reason, for its producer."""
+    """A record that breaks the contract; the message is the reason, for its producer.
+
+    What the reason quotes of the record is made printable: it goes to logs and to the database.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("".join(char if char.isprintable() else "\ufffd" for char in reason))
 
 
 _decode = msgspec.json.Decoder(LogRecord).decode
@@ -149,6 +159,15 @@ def _refuse_long(message: str) -> None:
         raise Refused(f"message: {size} bytes, at most {MESSAGE_BYTES_MAX} are taken")
 
 
+def refuse_untimely(event_us: int, arrival_ms: int) -> None:
+    """Raise Refused if a record happened too long before or after it arrived."""
+    ahead_us = event_us - arrival_ms * 1000
+    if ahead_us > _AHEAD_US_MAX:
+        raise Refused("timestamp: more than 5 minutes ahead of its arrival")
+    if -ahead_us > _AGE_US_MAX:
+        raise Refused(f"timestamp: more than {AGE_DAYS_MAX} days before its arrival")
+
+
 def metadata_of(record: LogRecord) -> str | None:
     """Return the record's metadata as JSON text, or None where it has none."""
     metadata = bytes(record.metadata)
@@ -157,11 +176,19 @@ def metadata_of(record: LogRecord) -> str | None:
 
 def _refuse_wide_numbers(metadata: bytes) -> None:
     def check(digits: str) -> None:
-        exponent = abs(Decimal(digits).adjusted())
-        if max(exponent, len(digits)) > _NUMERIC_DIGITS_MAX:
+        mantissa, _, exponent = digits.lower().partition("e")
+        # The exponent's own length first: an int of a million digits is not for free.
+        if max(len(mantissa), len(exponent)) > _NUMERIC_DIGITS_MAX or (
+            exponent and abs(int(exponent)) > _NUMERIC_DIGITS_MAX
+        ):
             raise Refused("metadata: a number is beyond range")
 
-    json.loads(metadata, parse_float=check, parse_int=check)
+    try:
+        json.loads(metadata, parse_float=check, parse_int=check)
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused("record: nested too deeply") from None
 
 
 def _reason(error: msgspec.ValidationError) -> str:

@@ -15,8 +15,6 @@ PARTITIONER = "murmur2_random"
 
 # Arrival must be the broker's: a producer's clock is not to be trusted.
 _LOGS_CONFIG = {"message.timestamp.type": "LogAppendTime"}
-# A dead letter is a record as it came, and headers.
-_DEAD_LETTERS_CONFIG = _LOGS_CONFIG | {"max.message.bytes": str(4 * 1024 * 1024)}
 
 
 def admin_client(settings: Settings) -> AdminClient:
@@ -37,7 +35,7 @@ def create_topics(settings: Settings) -> list[str]:
     """
     wanted = [
         NewTopic(settings.topic, settings.partitions, settings.replication, config=_LOGS_CONFIG),
-        NewTopic(settings.dead_letter_topic, 1, settings.replication, config=_DEAD_LETTERS_CONFIG),
+        NewTopic(settings.dead_letter_topic, 1, settings.replication, config=_LOGS_CONFIG),
         NewTopic(settings.incidents_topic, settings.partitions, settings.replication),
     ]
     admin = admin_client(settings)

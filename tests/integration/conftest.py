@@ -16,8 +16,9 @@ from confluent_kafka import Message, Producer
 from stack.broker import LightBroker
 from stack.processes import Process
 from stack.waiting import wait_until
+from tocsin.errors import BrokerError
 from tocsin.settings import Settings, load_settings
-from tocsin.topics import PARTITIONER, create_topics
+from tocsin.topics import PARTITIONER, admin_client, create_topics, describe_topic
 
 WAIT_S = 60
 
@@ -40,17 +41,39 @@ class Line:
         )
         create_topics(self.settings)
 
-    def start_flow(self, *, workers: int = 1) -> Process:
-        """Start `tocsin flow` and return its process once it listens to signals and reads."""
+    def start_flow(
+        self, *, workers: int = 1, recovery: str | None = None, wait: bool = True
+    ) -> Process:
+        """Start `tocsin flow` and return its process, unless told otherwise once it reads.
+
+        recovery: name of a recovery folder of its own.
+        """
+        own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
         process = Process(
             "flow",
             [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers)],
             log=self._folder / f"flow-{next(self._numbers)}.log",
-            env={**os.environ, **self.environ},
+            env={**os.environ, **self.environ, **own},
         )
         self._running.append(process)
-        self.wait_for(lambda: b"flow starts" in process.log.read_bytes(), "the flow", process)
+        if wait:
+            self.wait_for(lambda: b"flow starts" in process.log.read_bytes(), "the flow", process)
         return process
+
+    def make_topic_again(self) -> None:
+        """Delete the topic and make it anew: its id is another, its offsets start at 0."""
+        admin = admin_client(self.settings)
+        former_id, _ = describe_topic(self.settings, self.settings.topic)
+        admin.delete_topics([self.settings.topic])[self.settings.topic].result()
+
+        def made() -> bool:
+            try:
+                create_topics(self.settings)
+                return describe_topic(self.settings, self.settings.topic)[0] != former_id
+            except BrokerError:
+                return False
+
+        wait_until(made, "the topic is made again", deadline_s=WAIT_S)
 
     def send(self, *records: Mapping[str, Any], partition: int = -1) -> None:
         """Produce records as JSON, keyed by service; return when Kafka has them all."""

@@ -5,6 +5,9 @@ import signal
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
+from stack.waiting import wait_until
 from tests.integration.conftest import Line
 
 MINUTE = timedelta(minutes=1)
@@ -122,6 +125,58 @@ def test_poison_is_put_aside_with_its_reason_and_stops_nothing(line: Line) -> No
     assert {bytes(key) for _, _, key in letters} == {b"checkout"}
 
 
+NASTY = {
+    "exponent": b'{"a":1e1000000000000000000}',
+    "deep": b'{"p":"' + b"x" * 11_000 + b'","a":' + b"[" * 985 + b"]" * 985 + b"}",
+    "NUL in a field's name": b'{},"\\u0000":1',
+    "large": b'{"p":"' + b"x" * 900_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_nasty_record_is_one_dead_letter_and_what_follows_is_stored(line: Line, name: str) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    record = json.dumps(log_at(now)).encode()[:-1] + b',"metadata":' + NASTY[name] + b"}"
+    line.send_raw(record, key=b"checkout", partition=0)
+    line.flush()
+    line.send(log_at(now), partition=0)
+    line.wait_for_logs(1, flow)
+    assert line.query("SELECT count(*) FROM dead_letters") == [(1,)]
+    assert flow.stop() == 0
+
+
+@pytest.mark.parametrize("arrival_ms", [316_000_000_000_000, 9 * 10**15])
+def test_arrival_that_cannot_be_harms_nothing(line: Line, arrival_ms: int) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    record = json.dumps(log_at(now)).encode()
+    line.send_raw(record, key=b"checkout", partition=0, arrival_ms=arrival_ms)
+    line.flush()
+    line.wait_for_logs(1, flow)
+    [(arrival,)] = line.query("SELECT arrival FROM logs")
+    assert abs(arrival - now) < timedelta(minutes=1)
+    assert flow.stop() == 0
+
+
+def test_half_made_recovery_store_is_not_taken_for_one(line: Line) -> None:
+    folder = line.settings.recovery_dir
+    (folder / "tmp-of-a-killed-start").mkdir(parents=True)
+    (folder / "tmp-of-a-killed-start/part-0.sqlite3").touch()
+    flow = line.start_flow()
+    line.send(log_at(datetime.now(timezone.utc)))
+    line.wait_for_logs(1, flow)
+
+
+def test_damaged_recovery_store_is_named_in_one_line(line: Line) -> None:
+    assert line.start_flow().stop() == 0
+    [store] = line.settings.recovery_dir.glob("store/part-*.sqlite3")
+    store.write_bytes(b"garbage" * 1000)
+    flow = line.start_flow(wait=False)
+    assert flow.popen.wait(60) == 1
+    assert "remove the folder" in flow.last_words()
+
+
 def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Line) -> None:
     flow = line.start_flow()
     burst = datetime.now(timezone.utc) - timedelta(minutes=20)
@@ -142,3 +197,45 @@ def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Li
     )
     assert windows == minutes + 1
     assert newest < timedelta(minutes=4)
+
+
+def test_topic_that_was_made_again_while_the_flow_was_down_is_read_from_its_beginning(
+    line: Line,
+) -> None:
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*[log_at(now, service=f"s-{i % 7}") for i in range(200)])
+    line.wait_for_logs(200, flow)
+    assert flow.stop() == 0
+    line.make_topic_again()
+    line.send(*[log_at(now, service=f"s-{i % 7}") for i in range(50)])
+    flow = line.start_flow()
+    line.wait_for_logs(250, flow)
+    assert flow.stop() == 0
+    assert line.query("SELECT sum(total + late_total) FROM error_windows") == [(250,)]
+
+
+def test_second_flow_on_the_same_recovery_folder_says_so_and_ends(line: Line) -> None:
+    line.start_flow()
+    second = line.start_flow(wait=False)
+    assert second.popen.wait(60) == 1
+    assert "another flow uses the recovery folder" in second.last_words()
+
+
+def test_second_flow_with_a_folder_of_its_own_doubles_nothing(line: Line) -> None:
+    flows = [line.start_flow(), line.start_flow(recovery="other")]
+    now = datetime.now(timezone.utc)
+    sent = 0
+
+    def one_has_given_way() -> bool:
+        nonlocal sent
+        line.send(*[log_at(now, service=f"s-{i % 7}", id=f"{sent + i}") for i in range(100)])
+        sent += 100
+        return any(flow.exit_code() == 1 for flow in flows)
+
+    wait_until(one_has_given_way, "one gives way", deadline_s=60)
+    [left] = [flow for flow in flows if flow.exit_code() is None]
+    line.wait_for_logs(sent, left)
+    assert line.query("SELECT count(*), count(DISTINCT id) FROM logs") == [(sent, sent)]
+    [gone] = [flow for flow in flows if flow is not left]
+    assert "another flow" in gone.last_words()

@@ -93,6 +93,24 @@ def test_bad_record_is_refused_with_its_reason(raw: bytes, expected: str) -> Non
     assert expected in reason(raw)
 
 
+@pytest.mark.parametrize("exponent", ["1000000000000000000", "-" + "9" * 20, "0" * 20_000 + "1"])
+def test_exponent_of_any_size_is_refused(exponent: str) -> None:
+    raw = wire(metadata="?").replace(b'"?"', b'{"n":1e' + exponent.encode() + b"}")
+    assert reason(raw) == "metadata: a number is beyond range"
+
+
+@pytest.mark.parametrize("depth", [*range(400, 1100, 7), *range(940, 1010)])
+def test_no_depth_makes_the_parser_fail(depth: int) -> None:
+    deep = b'{"pad":"' + b"x" * 11_000 + b'","a":' + b"[" * depth + b"]" * depth + b"}"
+    with suppress(Refused):
+        parse_record(wire(metadata="?").replace(b'"?"', deep))
+
+
+def test_reason_quotes_only_what_can_be_printed() -> None:
+    raw = wire().replace(b"}", b',"\\u0000\\n\\u202e":1}')
+    assert reason(raw) == "\ufffd\ufffd\ufffd: unknown field"
+
+
 def test_number_of_very_many_digits_is_refused() -> None:
     raw = wire(metadata="?").replace(b'"?"', b'{"n":' + b"1" * 10_001 + b"}")
     assert reason(raw) == "metadata: a number is beyond range"

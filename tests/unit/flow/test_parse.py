@@ -59,3 +59,10 @@ def test_record_more_than_five_minutes_ahead_of_its_arrival_is_put_aside() -> No
     assert len(parse_batch(at_the_border)) == 1
     [letter] = parse_batch(beyond).dead_letters
     assert letter.reason == "timestamp: more than 5 minutes ahead of its arrival"
+
+
+def test_record_more_than_a_year_and_a_day_before_its_arrival_is_put_aside() -> None:
+    year_ms = 366 * 86_400_000
+    assert len(parse_batch(poll(wire(), arrival_ms=NOW_MS + year_ms))) == 1
+    [letter] = parse_batch(poll(wire(), arrival_ms=NOW_MS + year_ms + 1)).dead_letters
+    assert letter.reason == "timestamp: more than 366 days before its arrival"

@@ -71,9 +71,14 @@ def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "taken"),
-    [(AHEAD, 1), (AHEAD + timedelta(microseconds=1), 0), (-timedelta(days=9000), 1)],
+    [
+        (AHEAD, 1),
+        (AHEAD + timedelta(microseconds=1), 0),
+        (-timedelta(days=366), 1),
+        (-timedelta(days=366, microseconds=1), 0),
+    ],
 )
-def test_record_may_be_five_minutes_ahead_and_any_time_behind(ahead: timedelta, taken: int) -> None:
+def test_record_may_be_five_minutes_ahead_and_a_year_behind(ahead: timedelta, taken: int) -> None:
     moment = (NOW + ahead).isoformat()
     body = {"timestamp": moment, "service_id": "a", "level": "INFO", "message": ""}
     assert len(check(json.dumps(body).encode())[0]) == taken
@@ -81,10 +86,10 @@ def test_record_may_be_five_minutes_ahead_and_any_time_behind(ahead: timedelta, 
 
 def test_timestamp_spelled_with_an_escape_is_the_clients_own() -> None:
     body = (
-        rb'{"\u0074imestamp":"2020-01-01T00:00:00Z","service_id":"a","level":"INFO","message":""}'
+        rb'{"\u0074imestamp":"2026-01-01T00:00:00Z","service_id":"a","level":"INFO","message":""}'
     )
     ((_, value),) = check(body)[0]
-    assert parse_record(value).timestamp.year == 2020
+    assert parse_record(value).timestamp.month == 1
 
 
 def test_refusals_of_an_object_without_fields_name_a_field() -> None:
