@@ -77,7 +77,7 @@ def _read_topic(settings: Settings, workers: int, stopping: threading.Event) -> 
         partitions=partitions,
         stored_offset=stored.get,
         stopping=stopping,
-        remade=watch.remade,
+        watch=watch,
     )
     sinks = Sinks(
         logs=LogSink(settings, partitions=partitions, stopping=stopping),

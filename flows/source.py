@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from msgspec import Struct
 
+from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError, RecoveryAhead
 from tocsin.settings import Settings
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 POLL_RECORDS = 10_000
 EPOCH_RECORDS = 500_000
 """What a partition may hand out between two snapshots: within an epoch nothing else stops it."""
-_IDLE = timedelta(milliseconds=5)
+_REST = timedelta(milliseconds=2)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
 _END_CHECK_S = 5.0
@@ -53,8 +54,8 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     """Every partition of the topic, each read by a consumer of its own.
 
     stored_offset: how far a partition is stored in the database, for a check on recovery.
-    stopping, remade: when one is set, every partition ends, and with them the dataflow; `remade`
-        is also set here, when the offsets show it.
+    stopping: when set, every partition ends, and with them the dataflow; likewise when the watch
+        finds that the topic was made again.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         partitions: Iterable[int],
         stored_offset: Callable[[int], int | None],
         stopping: threading.Event,
-        remade: threading.Event,
+        watch: TopicWatch,
     ) -> None:
         self._settings = settings
         self._incarnation = incarnation
         self._partitions = list(partitions)
         self._stored_offset = stored_offset
         self._stopping = stopping
-        self._remade = remade
+        self._watch = watch
         self._admin = admin_client(settings)
 
     def list_parts(self) -> list[str]:
@@ -101,7 +102,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
             start,
             self._admin,
             self._stopping,
-            self._remade,
+            self._watch,
         )
 
 
@@ -116,13 +117,13 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         start: Position | None,
         admin: AdminClient,
         stopping: threading.Event,
-        remade: threading.Event,
+        watch: TopicWatch,
     ) -> None:
         self._admin = admin
         self._incarnation = incarnation
         self._partition = partition
         self._stopping = stopping
-        self._remade = remade
+        self._watch = watch
         self._consumer = Consumer(_consumer_config(settings))
         self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
         self._next_offset = self._first_offset(
@@ -130,42 +131,63 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         )
         self._handed_out = start.handed_out if start is not None else None
         self._taken = 0
-        self._empty = False
+        self._resting = False
+        self._held: RawBatch | None = None
+        self._held_at = 0.0
         self._ticked_at = self._end_asked_at = time.monotonic()
         self._end_asked: tuple[int, Future[ListOffsetsResultInfo]] | None = None
         self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
 
     def next_batch(self) -> list[RawBatch]:
         """Return what has arrived, without waiting; end when the flow is to end."""
-        if self._stopping.is_set() or self._remade.is_set():
+        if self._stopping.is_set() or self._watch.remade.is_set():
             raise StopIteration
-        if self._taken >= EPOCH_RECORDS:
-            self._empty = True
+        ready = self._released()
+        if self._held is None and self._taken < EPOCH_RECORDS:
+            self._fetch()
+        if ready is None and self._held is None and self._tick_is_due():
+            ready = self._batch([])
+        if ready is None:
+            self._resting = True
             return []
-        messages = [m for m in self._consumer.consume(POLL_RECORDS, timeout=0) if _usable(m)]
-        if messages and (messages[0].offset() or 0) < self._next_offset:
-            # Offsets only go back in a topic that was made again: what has come is not of this one.
-            self._remade.set()
-            raise StopIteration
-        self._empty = not messages
-        if not messages and time.monotonic() - self._ticked_at < _TICK_S:
-            return []
+        self._resting = False
         self._ticked_at = time.monotonic()
-        self._taken += len(messages)
-        batch = self._batch(messages)
-        self._next_offset = batch.next_offset
-        if messages:
-            self._handed_out = batch.next_offset
-        return [batch]
+        return [ready]
 
     def next_awake(self) -> datetime | None:
-        """Rest for a moment after an empty poll."""
-        return datetime.now(timezone.utc) + _IDLE if self._empty else None
+        """Rest for a moment when there was nothing to give out."""
+        return datetime.now(timezone.utc) + _REST if self._resting else None
 
     def snapshot(self) -> Position:
         """Return where the partition is read on; a new epoch begins."""
         self._taken = 0
         return Position(self._incarnation, self._next_offset, self._handed_out)
+
+    def _fetch(self) -> None:
+        """Take what the client has fetched; hold it until the topic is known to be the same."""
+        messages = [m for m in self._consumer.consume(POLL_RECORDS, timeout=0) if _usable(m)]
+        if not messages:
+            return
+        if (messages[0].offset() or 0) < self._next_offset:
+            # Offsets only go back in a topic that was made again.
+            self._watch.remade.set()
+            raise StopIteration
+        self._held = self._batch(messages)
+        self._held_at = time.monotonic()
+        self._watch.ask()
+
+    def _released(self) -> RawBatch | None:
+        """Return what is held, if it is known to be of the topic that the flow began with."""
+        batch = self._held
+        if batch is None or not self._watch.was_there_at(self._held_at):
+            return None
+        self._held = None
+        self._taken += len(batch.offset)
+        self._next_offset = self._handed_out = batch.next_offset
+        return batch
+
+    def _tick_is_due(self) -> bool:
+        return time.monotonic() - self._ticked_at > _TICK_S
 
     def close(self) -> None:
         """Leave the broker."""

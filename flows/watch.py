@@ -1,25 +1,33 @@
-"""A thread beside the flow that notices when its topic was deleted and made again."""
+"""A thread beside the flow that knows whether its topic is still the one it began with."""
 
 import threading
+import time
 
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import describe_topic
+from tocsin.topics import admin_client, describe_topic
 
 _EVERY_S = 2.0
+_AWAY_S = 0.2
 
 
 class TopicWatch:
-    """Sets `remade` when the topic has another id than it began with.
+    """Asks for the topic's id, again and again, and at once when a reader wants to be sure.
 
-    Its offsets start anew then: read on as before, the flow would lose what lies below the old
-    position.
+    A topic that was deleted and made again has another id, and its offsets start anew. A client
+    that was reading the former one goes on in the new one without a word, so what it fetched is of
+    the topic that it began with only if that topic is known to have been there afterwards.
+
+    remade: set when the topic has another id, or when a reader saw its offsets go back.
     """
 
     def __init__(self, settings: Settings, topic_id: str) -> None:
         self._settings = settings
         self._topic_id = topic_id
+        self._admin = admin_client(settings)
+        self._asked = threading.Event()
         self._finished = threading.Event()
+        self._seen_at = 0.0
         self.remade = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -30,13 +38,31 @@ class TopicWatch:
     def finish(self) -> None:
         """End soon: nothing waits for a broker that does not answer."""
         self._finished.set()
+        self._asked.set()
+
+    def ask(self) -> None:
+        """Have the topic looked at now."""
+        self._asked.set()
+
+    def was_there_at(self, moment: float) -> bool:
+        """Tell whether the topic is known to have been there at a moment (`time.monotonic`)."""
+        return self._seen_at >= moment
 
     def _run(self) -> None:
-        while not self._finished.wait(_EVERY_S):
+        while not self._finished.is_set():
+            self._asked.wait(_EVERY_S)
+            self._asked.clear()
+            asked_at = time.monotonic()
             try:
-                topic_id, _ = describe_topic(self._settings, self._settings.topic)
+                topic_id, _ = describe_topic(
+                    self._settings, self._settings.topic, admin=self._admin
+                )
             except BrokerError:
-                continue  # away, or deleted and not made again yet: wait for it
+                # Away, or deleted and not made again yet: whoever asked goes on waiting.
+                self._finished.wait(_AWAY_S)
+                self._asked.set()
+                continue
             if topic_id != self._topic_id:
                 self.remade.set()
                 return
+            self._seen_at = asked_at

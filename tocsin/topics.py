@@ -54,13 +54,17 @@ def create_topics(settings: Settings) -> list[str]:
     return created
 
 
-def describe_topic(settings: Settings, name: str) -> tuple[str, Sequence[int]]:
+def describe_topic(
+    settings: Settings, name: str, *, admin: AdminClient | None = None
+) -> tuple[str, Sequence[int]]:
     """Return a topic's id and its partition numbers.
+
+    admin: the client to ask with; without one, a connection is made for this question alone.
 
     A topic that was deleted and made again has another id: its offsets start anew.
     Raises TopicMissing, or BrokerError when the broker cannot be reached.
     """
-    admin = admin_client(settings)
+    admin = admin or admin_client(settings)
     future = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
     try:
         topic = future.result()
