@@ -6,21 +6,27 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 	--no-emit-index-url --no-header --generate-hashes
 export PYTHON
 
-.PHONY: help demo up down test check format bench quality pictures lock clean
+.NOTPARALLEL:
+.PHONY: help demo up show down test check format bench quality pictures lock clean
 
 help: ## list what make can do
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@printf '\n%s\n%s\n' 'Ports of make up: STACK_DATABASE_PORT (5432), STACK_BROKER_PORT (9092),' \
+		'TOCSIN_API_PORT (8000). To choose another: make up TOCSIN_API_PORT=8001'
 
-demo: .venv/installed-run ## play the main job: history, a burst of errors, the incident
+demo: root-for-demo .venv/installed-run ## play the main job: history, a burst of errors, the incident
 	@$(BIN)/tocsin demo
 
-up: .venv/installed-run ## run servers, API and flow until Ctrl-C; print URLs and credentials
+up: root-for-up .venv/installed-run ## run servers, API and flow until Ctrl-C; print URLs and credentials
 	@$(BIN)/python -m stack up
+
+show: .venv/installed-run ## print the URLs and credentials of `make up` again
+	@$(BIN)/python -m stack show
 
 down: .venv/installed-run ## stop what `make up` left running and delete its data
 	@$(BIN)/python -m stack down
 
-test: .venv/installed-dev ## run all tests on real servers; ARGS="-k name" for some
+test: root-for-test .venv/installed-dev ## run all tests on real servers; ARGS="-k name" for some
 	@REQUIRE_SERVICES=1 $(BIN)/pytest $(ARGS)
 
 check: .venv/installed-dev ## lint, format, types, import contracts, compose and workflow schemas
@@ -50,9 +56,16 @@ lock: .venv/installed-dev ## pin the dependencies anew; UPGRADE=--upgrade for th
 	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) $(UPGRADE) --group stack -c requirements-dev.txt -o requirements-stack.txt
 
-clean: ## delete the data of `make up`, the virtual environment and the checkout's caches
-	@if [ -d .tocsin ]; then $(MAKE) --no-print-directory down; fi
-	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## delete the data of `make up`, .venv, caches and the results of `make bench`
+	@if [ -e .tocsin/state.json ]; then $(MAKE) --no-print-directory down; fi
+	@echo "clean | deleting .venv, caches and results"
+	@rm -rf .tocsin .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache bench/results
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# What needs root is refused first, before anything is installed.
+root-for-%:
+	@stack/require-root $* $(ARGS)
 
 .venv/installed-%: $(PINNED)
 	@stack/bootstrap $*

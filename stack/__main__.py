@@ -2,6 +2,18 @@
 
 import sys
 
-from stack.cli import main
+from stack.ending import Ended, raise_ended_at_signals
 
-sys.exit(main(sys.argv[1:]))
+
+def _main() -> int:
+    raise_ended_at_signals()
+    try:
+        from stack.cli import main  # noqa: PLC0415  (it takes a while: Ctrl-C may come meanwhile)
+
+        return main(sys.argv[1:])
+    except Ended:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+sys.exit(_main())

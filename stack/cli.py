@@ -1,4 +1,4 @@
-"""`python -m stack up` and `python -m stack down`, which make calls."""
+"""`python -m stack up`, `show` and `down`, which make calls."""
 
 import contextlib
 import os
@@ -6,18 +6,17 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
 from stack import folders
+from stack.ending import Ended, undisturbed_afterwards
 from stack.errors import StackError
 from stack.processes import marked_processes
-from stack.running import CHECKOUT, MARK, Ports, Stack, running
-from stack.state import load_state, lock_holder
+from stack.running import CHECKOUT, MARK, Ports, running
+from stack.state import State, load_state, lock_holder
 from stack.waiting import wait_until
 
 STATE_FOLDER = Path(os.environ.get("STACK_STATE_DIR") or CHECKOUT / ".tocsin")
@@ -27,37 +26,23 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
-class Ended(BaseException):
-    """A signal asked this process to end."""
-
-
 def main(argv: list[str]) -> int:
-    """Run one command and return the exit code; an error is one line."""
-    commands: dict[str, Callable[[], int]] = {"up": up, "down": down}
+    """Run one command and return the exit code; an error is one line, a signal raises Ended."""
+    commands: dict[str, Callable[[], int]] = {"up": up, "show": show, "down": down}
     if len(argv) != 1 or argv[0] not in commands:
-        console.print("usage: python -m stack up|down")
+        console.print("usage: python -m stack up|show|down")
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
     try:
         return commands[argv[0]]()
     except StackError as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}")
         return 1
-    except Ended:
-        return 130
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    # What follows is cleaning up, which a second Ctrl-C must not cut short.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise Ended
 
 
 def up() -> int:
     """Run servers, API and flow until Ctrl-C, SIGTERM, or the end of any of them."""
-    with running(STATE_FOLDER, ports=Ports.fixed(os.environ), say=_say) as stack:
+    ports = Ports.fixed(os.environ)
+    with running(STATE_FOLDER, ports=ports, say=_say) as stack, undisturbed_afterwards():
         _say("migrating")
         stack.run("tocsin", "migrate")
         stack.create_credentials()
@@ -65,11 +50,25 @@ def up() -> int:
         for name in ("api", "flow"):
             stack.start(name, relay=_print_line)
         stack.wait_ready()
-        _introduce(stack)
+        console.print("\n[bold green]Tocsin is up[/bold green]; Ctrl-C stops it\n")
+        _print_access(stack.state)
         try:
             stack.watch()
         except Ended:
             _say("stopping; the data stays until `make down`")
+    return 0
+
+
+def show() -> int:
+    """Print where the stack is reached, whether it runs or was stopped, and the credentials."""
+    state = load_state(STATE_FOLDER) if (STATE_FOLDER / "state.json").exists() else None
+    if state is None or state.api_url is None:
+        raise StackError("there is nothing to show yet: `make up` makes it")
+    if holder := lock_holder(STATE_FOLDER):
+        console.print(f"\nTocsin runs (pid {holder})\n")
+    else:
+        console.print("\nTocsin is stopped; after the next `make up` these hold again\n")
+    _print_access(state)
     return 0
 
 
@@ -99,19 +98,17 @@ def _print_line(process: str, line: str) -> None:
     console.print(Text(f"{process:5} | ", style=COLORS.get(process, "")) + Text.from_ansi(line))
 
 
-def _introduce(stack: Stack) -> None:
-    state = stack.state
+def _print_access(state: State) -> None:
     rows = {
-        "API": stack.api_url,
-        "API's description": f"{stack.api_url}/docs",
+        "API": state.api_url or "",
+        "API's description": f"{state.api_url}/docs",
         "admin's email": state.admin_email,
         "admin's password": state.admin_password,
         "ingest key": state.ingest_key or "",
-        "Kafka": stack.kafka_bootstrap,
-        "SQL": stack.database_url,
-        "secrets and logs": str(stack.folder),
+        "Kafka": state.kafka_bootstrap or "",
+        "SQL": state.database_url or "",
+        "secrets and logs": str(STATE_FOLDER),
     }
-    console.print("\n[bold green]Tocsin is up[/bold green]; Ctrl-C stops it\n")
     # Whole lines, however narrow the terminal: these are there to be copied.
     for name, value in rows.items():
         console.print(f"  [bold]{name:18}[/bold] {escape(value)}")

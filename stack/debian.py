@@ -7,18 +7,20 @@ import contextlib
 import fcntl
 import os
 import shutil
-import subprocess
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stack.errors import StackError
-from stack.processes import end_with_starter
+from stack.processes import Process, end_with_starter
 
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
 BIN = "/usr/lib/postgresql/17/bin"
 # Another package manager may have the lock for a while.
 PATIENTLY = ("-o", "DPkg::Lock::Timeout=300")
+
+LAYING_OUT = "laying out Debian 13, once on this machine: 40 s"
 
 Say = Callable[[str], None]
 
@@ -84,12 +86,16 @@ def install(*packages: str, say: Say = silent) -> Path:
     return root
 
 
-def require_root() -> None:
-    """Raise StackError unless this process may chroot."""
+def require_root(*ways_out: str) -> None:
+    """Raise StackError unless this process may chroot.
+
+    ways_out: what the caller's reader may do instead of being root.
+    """
     if os.geteuid() != 0:
+        advice = ", or ".join(("run as root", *ways_out, "use `docker compose up`"))
         raise StackError(
             "TimescaleDB as a local process needs root (it runs in a Debian 13 root by chroot):"
-            " run as root, or use `docker compose up`, or set DATABASE_URL"
+            f" {advice}"
         )
 
 
@@ -100,7 +106,7 @@ def require_mmdebstrap(say: Say) -> None:
     if not shutil.which("apt-get"):
         raise StackError(
             "mmdebstrap is missing and there is no apt-get to install it:"
-            " use a Debian machine, or `docker compose up`, or set DATABASE_URL"
+            " use a Debian machine, or `docker compose up`"
         )
     say("installing mmdebstrap")
     _run(["apt-get", "update", "-qq"], "apt-get update")
@@ -113,9 +119,11 @@ def _lay_out_aside(root: Path, say: Say) -> None:
 
     A root that has lost its server hands its folders, databases among them, to the new one.
     """
-    aside = root.with_name(f"{root.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    say("laying out Debian 13 with TimescaleDB: once on this machine, about 40 s")
+    aside, scratch = root.with_name(f"{root.name}.partial"), root.with_name(f"{root.name}.tmp")
+    for left in (aside, scratch):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch.mkdir()
+    say(LAYING_OUT)
     try:
         _run(
             [
@@ -131,6 +139,7 @@ def _lay_out_aside(root: Path, say: Say) -> None:
                 str(aside),
             ],
             f"mmdebstrap {SUITE}",
+            TMPDIR=str(scratch),
         )
         # No package may start a daemon of its own in here.
         no_daemons = aside / "usr/sbin/policy-rc.d"
@@ -145,32 +154,42 @@ def _lay_out_aside(root: Path, say: Say) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
     aside.rename(root)
 
 
-def _run(argv: list[str], what: str) -> None:
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        end_with_starter(argv, "TERM"),
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+def _run(argv: list[str], what: str, **environment: str) -> None:
+    """Run a command to its end; end it with its children when this process is interrupted."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **environment}
+    log = cache_folder() / "debian.log"
+    log.unlink(missing_ok=True)
+    # SIGINT, for at that apt-get lets dpkg finish what it has begun.
+    process = Process(
+        what, end_with_starter(argv, "TERM"), log=log, env=env, stop_signal=signal.SIGINT
     )
-    if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        why = (told or done.stderr.splitlines() or ["no word why"])[0]
+    try:
+        code = process.popen.wait()
+        words = log.read_text(errors="replace").splitlines()
+    except BaseException:
+        process.stop()
+        raise
+    finally:
+        log.unlink(missing_ok=True)
+    if code:
+        told = [line for line in words if line.startswith("E:")]
+        why = (told or words or ["no word why"])[0]
         raise StackError(f"{what} failed: {why} (is the Debian archive reachable?)")
 
 
 def package_version(package: str) -> str | None:
     """Return the version of a package of the root, or None when the root isn't there."""
-    status = root_folder() / "var/lib/dpkg/status"
-    if not status.exists():
+    try:
+        status = (root_folder() / "var/lib/dpkg/status").read_text()
+    except OSError:  # not there, or in a folder that is not ours to read
         return None
-    for paragraph in status.read_text().split("\n\n"):
+    for paragraph in status.split("\n\n"):
         lines = paragraph.splitlines()
         if lines and lines[0] == f"Package: {package}":
             versions = [line for line in lines if line.startswith("Version: ")]

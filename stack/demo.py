@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stack import story
+from stack.ending import Ended, raise_ended_at_signals, undisturbed_afterwards
 from stack.errors import StackError
 from stack.running import Stack, temporary
 from stack.timescale import DURABLE
@@ -31,12 +32,18 @@ _LINES = 5
 def demo(console: Console) -> None:
     """Play the main job on servers of its own, which are gone at the end.
 
-    Raises StackError, one line, when something does not come true.
+    Raises StackError, one line, when something does not come true; exits 130 when interrupted.
     """
-    with _steps(console) as steps, ExitStack() as cleanup:
-        with _step(steps, "TimescaleDB and a Kafka broker") as say:
-            stack = cleanup.enter_context(temporary(settings=DURABLE, say=say))
-        _play(console, steps, stack)
+    raise_ended_at_signals()
+    try:
+        with _steps(console) as steps, ExitStack() as cleanup:
+            with _step(steps, "TimescaleDB and a Kafka broker") as say:
+                stack = cleanup.enter_context(temporary(settings=DURABLE, say=say))
+            cleanup.enter_context(undisturbed_afterwards())
+            _play(console, steps, stack)
+    except Ended:
+        console.print("stopped")
+        raise SystemExit(130) from None
 
 
 def _play(console: Console, steps: Progress, stack: Stack) -> None:
@@ -67,12 +74,14 @@ def _log_in(client: httpx.Client, stack: Stack) -> str:
 def _post_history(steps: Progress, client: httpx.Client, stack: Stack) -> int:
     """Post the quiet minutes, a batch each, and return how many records they were."""
     posted = 0
-    step = steps.add_task("history of five services, by event time", total=HISTORY_MINUTES)
+    what = "history of five services"
+    step = steps.add_task(what, total=HISTORY_MINUTES)
     for records in story.quiet_minutes(datetime.now(timezone.utc), minutes=HISTORY_MINUTES):
         answer = _answer(client.post("/ingest", json=records, headers=_key(stack)))
         posted += int(answer["accepted"])
         steps.advance(step)
-    steps.update(step, description=f"history of five services, by event time: {posted:,} records")
+    steps.update(step, description=f"{what}: {posted:,} records")
+    _tell(steps, f"{what}: {posted:,} records")
     return posted
 
 
@@ -190,17 +199,25 @@ def _steps(console: Console) -> Iterator[Progress]:
         BarColumn(bar_width=20),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as steps:
+    with Progress(*columns, console=console, disable=not console.is_interactive) as steps:
         yield steps
 
 
 @contextmanager
 def _step(steps: Progress, what: str) -> Iterator[Callable[[str], None]]:
-    """Show a step while it lasts; what is said of it stands beside its name."""
+    """Show a step while it lasts; what is said of it stands in its name's place meanwhile."""
     task = steps.add_task(what, total=None)
+    _tell(steps, what)
 
     def say(detail: str) -> None:
-        steps.update(task, description=f"{what} [dim]({detail})[/dim]")
+        steps.update(task, description=detail)
+        _tell(steps, f"  {detail}")
 
     yield say
     steps.update(task, description=what, total=1, completed=1)
+
+
+def _tell(steps: Progress, line: str) -> None:
+    """Print a plain line where steps can't be shown while they last."""
+    if not steps.console.is_interactive:
+        steps.console.print(line)

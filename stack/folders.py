@@ -40,7 +40,7 @@ def remove(name: str) -> bool:
 
     Returns False, and touches nothing, when a living process has the name locked.
     """
-    if not folder("").exists():
+    if not folder(name).exists() and not folder(f"{name}.lock").exists():
         return True
     lock = try_lock(name)
     if lock is None:

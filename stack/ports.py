@@ -30,10 +30,17 @@ def free_port() -> int:
     raise StackError("no free port between 20000 and 32000 on loopback")
 
 
-def require_free(port: int, server: str, variable: str) -> None:
-    """Raise StackError with a line for the reader when the port is taken."""
-    if not is_free(port):
+def require_free(*wanted: tuple[int, str, str]) -> None:
+    """Raise StackError with one line on all ports that are taken.
+
+    wanted: of each the port, the server that wants it, and the variable that names another.
+    """
+    taken = [each for each in wanted if not is_free(each[0])]
+    if taken:
+        said = "; ".join(f"port {port} for {server} is in use" for port, server, _ in taken)
+        listening = " or ".join(f"sport = :{port}" for port, _, _ in taken)
+        choice = " ".join(f"{variable}=PORT" for _, _, variable in taken)
         raise StackError(
-            f"port {port} for {server} is in use: stop what listens there"
-            f" (`ss -ltnp 'sport = :{port}'` names it) or choose another with {variable}=PORT"
+            f"{said}: stop what listens there (`ss -ltnp '{listening}'` names it)"
+            f" or choose another with {choice}"
         )

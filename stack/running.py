@@ -21,7 +21,7 @@ from stack.debian import Say, silent
 from stack.errors import StackError
 from stack.ports import LOOPBACK, free_port, require_free
 from stack.processes import Process, Relay, end_with_starter
-from stack.state import State, load_state, lock_state, save_state
+from stack.state import State, load_state, lock_state, require_alone, save_state
 from stack.timescale import DURABLE, FAST, Timescale
 from stack.waiting import wait_until
 
@@ -117,7 +117,7 @@ class Stack:
         """Start a command of the Procfile; it logs to `log/NAME.log` of the state folder."""
         command = procfile_commands()[name]
         if name == "api":
-            require_free(self._api_port, "the API", "TOCSIN_API_PORT")
+            require_free((self._api_port, "the API", "TOCSIN_API_PORT"))
         self.processes[name] = Process(
             name,
             end_with_starter(command, "TERM"),
@@ -183,8 +183,15 @@ def procfile_commands() -> dict[str, list[str]]:
 def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]:
     """Run servers whose data outlives them, but for those that the environment names.
 
-    folder: keeps the secrets, logs and recovery store; one stack at a time has it.
+    folder: keeps the secrets, logs and recovery store; one stack at a time has it. It is made
+    once all that the servers need is there: a start that fails before leaves none.
     """
+    require_alone(folder)
+    if not os.environ.get("DATABASE_URL"):
+        debian.require_root("set DATABASE_URL")
+    require_free(*_wanted_ports(folder, ports))
+    if not os.environ.get("DATABASE_URL"):
+        debian.lay_out(say)
     with lock_state(folder):
         state = load_state(folder)
         with _servers(
@@ -195,7 +202,25 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
             say=say,
             environ=os.environ,
         ) as stack:
+            state.api_url, state.kafka_bootstrap = stack.api_url, stack.kafka_bootstrap
+            state.database_url = stack.database_url
+            save_state(folder, state)
             yield stack
+
+
+def _wanted_ports(folder: Path, ports: Ports) -> Iterator[tuple[int, str, str]]:
+    """Yield the fixed ports to listen on, but for those of servers that the environment names.
+
+    Nor that of our own database when it outlived its starter: its next start ends it.
+    """
+    own = folders.folder(load_state(folder).name) if (folder / "state.json").exists() else None
+    outlived = own is not None and folders.live_postmaster(own / "pgdata")
+    if ports.database and not os.environ.get("DATABASE_URL") and not outlived:
+        yield ports.database, "TimescaleDB", "STACK_DATABASE_PORT"
+    if ports.broker and not os.environ.get("KAFKA_BOOTSTRAP"):
+        yield ports.broker, "the broker", "STACK_BROKER_PORT"
+    if ports.api:
+        yield ports.api, "the API", "TOCSIN_API_PORT"
 
 
 @contextmanager
@@ -204,6 +229,7 @@ def temporary(*, settings: Mapping[str, str] = FAST, say: Say = silent) -> Itera
 
     DATABASE_URL and KAFKA_BOOTSTRAP of the environment are not looked at.
     """
+    debian.require_root()
     name = f"temporary-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="tocsin-") as text:
         folder = Path(text)

@@ -16,6 +16,7 @@ class State(msgspec.Struct):
     """Made once, kept in a file that only its owner may read.
 
     ingest_key: None until the API's database has made one.
+    api_url, kafka_bootstrap, database_url: those of the last start; None before the first.
     """
 
     name: str
@@ -25,6 +26,9 @@ class State(msgspec.Struct):
     admin_password: str
     admin_created: bool = False
     ingest_key: str | None = None
+    api_url: str | None = None
+    kafka_bootstrap: str | None = None
+    database_url: str | None = None
 
 
 def load_state(folder: Path) -> State:
@@ -48,7 +52,8 @@ def load_state(folder: Path) -> State:
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; make the folder if it is missing."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = folder / "state.json.partial"
     aside.unlink(missing_ok=True)
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -64,15 +69,23 @@ def lock_state(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(
-                f"a stack already runs in {folder} (pid {lock_holder(folder)}):"
-                " `make down` stops it and removes its data"
-            ) from None
+            require_alone(folder)
+            raise StackError(f"another start has just taken {folder}: try again") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
         lock.truncate(0)
+
+
+def require_alone(folder: Path) -> None:
+    """Raise StackError when a living process has the folder."""
+    if holder := lock_holder(folder):
+        url = load_state(folder).api_url if (folder / "state.json").exists() else None
+        raise StackError(
+            f"Tocsin is already up{f' at {url}' if url else ''} (pid {holder}): Ctrl-C there stops"
+            " it, `make show` prints its URLs and credentials, `make down` deletes its data"
+        )
 
 
 def lock_holder(folder: Path) -> int | None:

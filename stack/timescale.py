@@ -182,7 +182,7 @@ class Timescale:
         (self.folder / "pgdata.partial").rename(self.folder / "pgdata")
 
     def _launch(self, root: Path) -> None:
-        require_free(self._port, "TimescaleDB", "STACK_DATABASE_PORT")
+        require_free((self._port, "TimescaleDB", "STACK_DATABASE_PORT"))
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self._port),

@@ -121,7 +121,7 @@ def test_migrate_api_and_flow_run_as_the_compose_file_says(local: LocalServices)
     with urllib.request.urlopen(f"http://{LOOPBACK}:{local.api_port}/healthz", timeout=5) as answer:
         assert answer.status == 200
     wait_until(
-        lambda: any((local.folder / "recovery").iterdir()), "a recovery store", deadline_s=30
+        lambda: any((local.folder / "recovery").glob("*")), "a recovery store", deadline_s=30
     )
     for process in (flow, api):
         assert process.stop() in (0, -signal.SIGTERM), process.last_words()

@@ -2,15 +2,20 @@
 
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stack import debian
+from stack import debian, folders
 from stack.errors import StackError
-from stack.running import CHECKOUT, Ports
+from stack.ports import LOOPBACK
+from stack.running import CHECKOUT, Ports, temporary
+from stack.state import load_state, lock_state, save_state
 
 
 def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -36,15 +41,126 @@ def test_ci_calls_only_what_a_person_runs() -> None:
     assert commands == ["make check", "make test"]
 
 
-def test_wrong_python_gets_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "stack").mkdir()
-    script = tmp_path / "stack/bootstrap"
-    script.write_text((CHECKOUT / "stack/bootstrap").read_text())
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "requirements.txt").touch()
-    done = run("sh", str(script), "run", PYTHON="/nonexistent/python3.9")
+@pytest.fixture
+def bare_checkout(tmp_path: Path) -> Path:
+    """A checkout with no more than what makes its virtual environment."""
+    checkout = tmp_path / "checkout"
+    (checkout / "stack").mkdir(parents=True)
+    shutil.copy(CHECKOUT / "Makefile", checkout)
+    for script in ("bootstrap", "require-root"):
+        shutil.copy(CHECKOUT / "stack" / script, checkout / "stack")
+    (checkout / "pyproject.toml").touch()
+    (checkout / "requirements.txt").touch()
+    return checkout
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    """Write a shell script that stands in for a program."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_missing_python_gets_one_clear_line(bare_checkout: Path) -> None:
+    done = run(str(bare_checkout / "stack/bootstrap"), "run", PYTHON="/nonexistent/python3.11")
     assert done.returncode == 1
-    assert done.stderr == "error: PYTHON=/nonexistent/python3.9 is not Python 3.10, 3.11 or 3.12\n"
+    assert (
+        done.stderr == "error: PYTHON=/nonexistent/python3.11: there is no such file or command\n"
+    )
+
+
+def test_wrong_python_gets_one_clear_line(bare_checkout: Path, tmp_path: Path) -> None:
+    old = program(tmp_path / "bin", "python3.9", "exit 1")
+    done = run(str(bare_checkout / "stack/bootstrap"), "run", PYTHON=str(old))
+    assert done.returncode == 1
+    assert done.stderr == f"error: PYTHON={old} is not Python 3.10, 3.11 or 3.12\n"
+
+
+VERBOSE_PYTHON = """
+import os, sys, tempfile, time
+if sys.argv[1] == "-m":
+    tempfile.mkstemp()
+    with open(os.environ["STARTED"], "w") as started:
+        started.write("venv")
+    time.sleep(60)
+"""
+
+
+def test_interrupted_bootstrap_says_so_and_leaves_nothing(
+    bare_checkout: Path, tmp_path: Path
+) -> None:
+    temporary, started = tmp_path / "tmp", tmp_path / "started"
+    temporary.mkdir()
+    os.mkfifo(started)
+    (tmp_path / "python.py").write_text(VERBOSE_PYTHON)
+    python = program(
+        tmp_path / "bin", "python3", f'exec {sys.executable} {tmp_path / "python.py"} "$@"'
+    )
+    environment = {"PYTHON": str(python), "STARTED": str(started), "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [bare_checkout / "stack/bootstrap", "run"],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as bootstrap:
+        assert started.read_text() == "venv"
+        os.killpg(bootstrap.pid, signal.SIGINT)
+        _, said = bootstrap.communicate(timeout=30)
+    assert said == "setup | stopped\n"
+    assert bootstrap.returncode == 130
+    assert list(temporary.iterdir()) == []
+    assert not (bare_checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "refused"),
+    [
+        ("demo", {"DATABASE_URL": "postgresql://elsewhere"}, True),
+        ("up", {}, True),
+        ("up", {"DATABASE_URL": "postgresql://elsewhere"}, False),
+        ("test", {}, True),
+        ("test -k late_record", {}, True),
+        ("test tests/unit tests/integration", {}, True),
+        ("test tests/unit/test_stack_cli.py -x", {}, False),
+        ("test tests/acceptance", {"TOCSIN_URL": "http://elsewhere"}, False),
+    ],
+)
+def test_target_that_needs_root_is_refused_without(
+    bare_checkout: Path, tmp_path: Path, words: str, environment: dict[str, str], refused: bool
+) -> None:
+    program(tmp_path / "bin", "id", "echo 1000")
+    target, *arguments = words.split()
+    none = dict.fromkeys(("DATABASE_URL", "TOCSIN_URL"), "")
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    make = ("make", "-C", str(bare_checkout), target, f"ARGS={' '.join(arguments)}")
+    done = run(*make, **{**none, **environment, "PATH": path, "PYTHON": "/nonexistent"})
+    first_line = done.stderr.splitlines()[0]
+    assert first_line.startswith(f"error: make {target} needs root") == refused
+    assert first_line.startswith("error: PYTHON=/nonexistent") != refused
+    assert ("DATABASE_URL" in first_line) == (refused and target == "up")
+
+
+def test_ports_are_documented() -> None:
+    for text in (run("make", "help").stdout, (CHECKOUT / "CONTRIBUTING.md").read_text()):
+        for variable in ("STACK_DATABASE_PORT", "STACK_BROKER_PORT", "TOCSIN_API_PORT"):
+            assert variable in text
+
+
+def test_clean_leaves_what_git_keeps_and_nothing_else(bare_checkout: Path) -> None:
+    kept = {path for path in bare_checkout.rglob("*") if path.is_file()}
+    for name in (".venv/bin/python", "stack/__pycache__/x.pyc", "bench/results/x.json"):
+        (bare_checkout / name).parent.mkdir(parents=True)
+        (bare_checkout / name).touch()
+    (bare_checkout / ".tocsin").mkdir()
+    done = run("make", "-C", str(bare_checkout), "clean")
+    assert done.returncode == 0
+    assert "clean | deleting" in done.stdout
+    assert {path for path in bare_checkout.rglob("*") if path.is_file()} == kept
+    assert not (bare_checkout / ".tocsin").exists()
 
 
 def test_unknown_command_shows_the_usage() -> None:
@@ -59,6 +175,63 @@ def test_port_that_is_no_number_gets_one_clear_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "error: STACK_BROKER_PORT=nine: a port is a number from 1 to 65535\n"
+
+
+def test_all_taken_ports_are_named_at_once_and_no_folder_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
+        ports = [str(server.getsockname()[1]) for server in (one, other)]
+        done = run(
+            sys.executable,
+            "-m",
+            "stack",
+            "up",
+            STACK_STATE_DIR=str(folder),
+            DATABASE_URL="postgresql://elsewhere",
+            KAFKA_BOOTSTRAP="",
+            STACK_BROKER_PORT=ports[0],
+            TOCSIN_API_PORT=ports[1],
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"error: port {ports[0]} for the broker is in use; port {ports[1]} for the API is in use: "
+    )
+    assert done.stderr.endswith("STACK_BROKER_PORT=PORT TOCSIN_API_PORT=PORT\n")
+    assert not folder.exists()
+
+
+def test_second_up_says_where_the_first_is_and_how_to_see_more(tmp_path: Path) -> None:
+    state = load_state(tmp_path)
+    state.api_url = "http://127.0.0.1:8123"
+    save_state(tmp_path, state)
+    with lock_state(tmp_path):
+        done = run(sys.executable, "-m", "stack", "up", STACK_STATE_DIR=str(tmp_path))
+    assert done.returncode == 1
+    said = f"error: Tocsin is already up at http://127.0.0.1:8123 (pid {os.getpid()}): Ctrl-C there"
+    assert done.stderr.startswith(said)
+    assert "make show" in done.stderr
+
+
+def test_show_prints_the_credentials_of_a_running_and_of_a_stopped_stack(tmp_path: Path) -> None:
+    state = load_state(tmp_path)
+    state.api_url, state.ingest_key = "http://127.0.0.1:8123", "the-key"
+    save_state(tmp_path, state)
+    shown = (sys.executable, "-m", "stack", "show")
+    with lock_state(tmp_path):
+        running = run(*shown, STACK_STATE_DIR=str(tmp_path))
+    stopped = run(*shown, STACK_STATE_DIR=str(tmp_path))
+    assert f"runs (pid {os.getpid()})" in running.stdout
+    assert "stopped" in stopped.stdout
+    for done in (running, stopped):
+        for word in ("http://127.0.0.1:8123", "the-key", state.admin_email, state.admin_password):
+            assert word in done.stdout
+
+
+def test_show_without_a_stack_says_how_to_make_one(tmp_path: Path) -> None:
+    done = run(sys.executable, "-m", "stack", "show", STACK_STATE_DIR=str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert "make up" in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_down_without_a_stack_has_nothing_to_do(tmp_path: Path) -> None:
@@ -80,6 +253,25 @@ def test_without_root_rights_the_way_out_is_named(
     with pytest.raises(StackError, match="needs root") as refusal:
         debian.lay_out()
     assert "\n" not in str(refusal.value)
+    assert "DATABASE_URL" not in str(refusal.value)
+    with pytest.raises(StackError, match="set DATABASE_URL"):
+        debian.require_root("set DATABASE_URL")
+
+
+def test_without_root_rights_nothing_is_cleaned_up_that_was_not_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    folders.folder("").mkdir(parents=True)
+
+    def forbidden(_name: str) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(folders, "try_lock", forbidden)
+    with pytest.raises(StackError, match="needs root"), temporary():
+        pass
+    assert folders.remove("never-made")
 
 
 def test_half_made_root_is_not_taken_for_a_root(tmp_path: Path) -> None:
