@@ -20,6 +20,7 @@ from flows.sinks import DetectionSink, LogSink
 from flows.source import TopicSource
 from flows.watch import TopicWatch
 from sql.connect import connect
+from sql.flow_lock import only_flow
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
 from tocsin.errors import BrokerError, RecoveryDamaged, RecoveryTaken, TocsinError
@@ -42,7 +43,10 @@ def run(settings: Settings, *, workers: int = 1) -> None:
     """
     stopping = _stop_on_signal()
     announcer = Announcer(settings, stopping)
-    with _only_flow(settings.recovery_dir):
+    with (
+        _hold_recovery(settings.recovery_dir),
+        only_flow(settings.database_url, settings.topic, stopping),
+    ):
         announcer.start()
         try:
             topic_id = _read_topic(settings, workers, stopping)
@@ -93,7 +97,7 @@ def _read_topic(settings: Settings, workers: int, stopping: threading.Event) -> 
 
 
 @contextmanager
-def _only_flow(folder: Path) -> Iterator[None]:
+def _hold_recovery(folder: Path) -> Iterator[None]:
     """Hold the recovery folder, so that no second flow writes into it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

@@ -7,11 +7,13 @@ TocsinError
 ├── StorageError         the database cannot be reached or refuses
 │   ├── NoTimescale      the server lacks the TimescaleDB extension
 │   ├── SchemaOutdated   migrations are missing
+│   ├── FlowRunning      another flow reads the topic
 │   └── PositionMoved    another flow wrote the same partition
 ├── RecoveryDamaged      the recovery store cannot be read
 ├── RecoveryTaken        another flow uses the recovery store
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
+├── Disagreement         an incident is not what its ledger says
 ├── AlreadyExists        a user or key with that name is there
 └── NotFound             nothing goes by that id
 """
@@ -45,6 +47,10 @@ class SchemaOutdated(StorageError):
     """The database's schema is older or newer than this code."""
 
 
+class FlowRunning(StorageError):
+    """Another flow reads the same topic into the same database."""
+
+
 class PositionMoved(StorageError):
     """Another flow moved the position of a partition that this one writes."""
 
@@ -63,6 +69,10 @@ class RecoveryAhead(TocsinError):
 
 class WorkerEnded(TocsinError):
     """One of the API's processes ended, and nobody had asked it to."""
+
+
+class Disagreement(TocsinError):
+    """What is stored of an incident is not what it is recomputed to."""
 
 
 class AlreadyExists(TocsinError):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from stack.waiting import wait_until
 from tests.integration.conftest import Line
 
 MINUTE = timedelta(minutes=1)
@@ -222,20 +221,20 @@ def test_second_flow_on_the_same_recovery_folder_says_so_and_ends(line: Line) ->
     assert "another flow uses the recovery folder" in second.last_words()
 
 
-def test_second_flow_with_a_folder_of_its_own_doubles_nothing(line: Line) -> None:
-    flows = [line.start_flow(), line.start_flow(recovery="other")]
+def test_second_flow_with_a_folder_of_its_own_gives_way(line: Line) -> None:
+    first = line.start_flow()
+    second = line.start_flow(recovery="other", wait=False)
     now = datetime.now(timezone.utc)
-    sent = 0
+    line.send(*[log_at(now, service=f"s-{i % 7}", id=f"{i}") for i in range(3000)])
+    line.wait_for_logs(3000, first)
+    assert second.popen.wait(60) == 1
+    assert "another flow reads the topic" in second.last_words()
+    assert line.query("SELECT count(*), count(DISTINCT id) FROM logs") == [(3000, 3000)]
 
-    def one_has_given_way() -> bool:
-        nonlocal sent
-        line.send(*[log_at(now, service=f"s-{i % 7}", id=f"{sent + i}") for i in range(100)])
-        sent += 100
-        return any(flow.exit_code() == 1 for flow in flows)
 
-    wait_until(one_has_given_way, "one gives way", deadline_s=60)
-    [left] = [flow for flow in flows if flow.exit_code() is None]
-    line.wait_for_logs(sent, left)
-    assert line.query("SELECT count(*), count(DISTINCT id) FROM logs") == [(sent, sent)]
-    [gone] = [flow for flow in flows if flow is not left]
-    assert "another flow" in gone.last_words()
+def test_flow_takes_over_at_once_from_one_that_was_killed(line: Line) -> None:
+    first = line.start_flow()
+    first.popen.send_signal(signal.SIGKILL)
+    second = line.start_flow()
+    line.send(log_at(datetime.now(timezone.utc)))
+    line.wait_for_logs(1, second)
