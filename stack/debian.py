@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,6 +128,7 @@ def _lay_out_aside(root: Path, say: Say) -> None:
     try:
         _run(
             [
+                *_own_mounts(),
                 "mmdebstrap",
                 "--quiet",
                 "--variant=apt",
@@ -160,20 +162,34 @@ def _lay_out_aside(root: Path, say: Say) -> None:
     aside.rename(root)
 
 
+def _own_mounts() -> list[str]:
+    """Return the words before a command whose mounts go with it, however it ends.
+
+    None where they are forbidden: there mmdebstrap can't mount either.
+    """
+    words = ["unshare", "--mount", "--"]
+    try:
+        allowed = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return []
+    return words if allowed else []
+
+
 def _run(argv: list[str], what: str, **environment: str) -> None:
     """Run a command to its end; end it with its children when this process is interrupted."""
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **environment}
     log = cache_folder() / "debian.log"
     log.unlink(missing_ok=True)
-    # SIGINT, for at that apt-get lets dpkg finish what it has begun.
-    process = Process(
-        what, end_with_starter(argv, "TERM"), log=log, env=env, stop_signal=signal.SIGINT
-    )
+    process = Process(what, end_with_starter(argv, "TERM"), log=log, env=env)
     try:
         code = process.popen.wait()
         words = log.read_text(errors="replace").splitlines()
     except BaseException:
-        process.stop()
+        # To all of the group, as a terminal does: mmdebstrap leaves the signal to its children.
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGINT)
+            process.popen.wait(20)
+        process.kill()
         raise
     finally:
         log.unlink(missing_ok=True)

@@ -151,6 +151,48 @@ def test_stale_pid_file_of_a_living_process_is_no_obstacle(own_timescale: Timesc
     assert own_timescale.process.exit_code() is None
 
 
+LAY_OUT = """
+import signal
+from stack import debian
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+debian.lay_out()
+"""
+MMDEBSTRAP = """#!/bin/sh
+for root; do :; done
+mkdir -p "$root/proc"
+mount -t tmpfs tocsin-test "$root/proc" && touch "$root/proc/mounted"
+echo laid out >"$STARTED"
+trap '' INT TERM
+(trap - INT; exec sleep 60)
+sleep 0.1
+"""
+
+
+def test_interrupted_layout_leaves_no_mount_and_is_quick(
+    timescale: Timescale, tmp_path: Path
+) -> None:
+    started, programs, cache = tmp_path / "started", tmp_path / "bin", tmp_path / "cache"
+    os.mkfifo(started)
+    programs.mkdir()
+    (programs / "mmdebstrap").write_text(MMDEBSTRAP)
+    (programs / "mmdebstrap").chmod(0o755)
+    environment = {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "STARTED": str(started),
+        "XDG_CACHE_HOME": str(cache),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", LAY_OUT],
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL,
+    ) as starter:
+        assert started.read_text() == "laid out\n"
+        starter.send_signal(signal.SIGTERM)
+        assert starter.wait(15) != 0
+    assert str(cache) not in Path("/proc/mounts").read_text()
+    assert [path.name for path in (cache / "tocsin").iterdir()] == ["debian.lock"]
+
+
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[LightBroker]:
     """A broker to break."""
