@@ -1,22 +1,15 @@
 """Users and ingest keys as the command line makes them: checked as over HTTP, straight to SQL."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from api.keys import new_key
 from api.passwords import hash_password, password_fault
 from api.users import EMAIL, EMAIL_CHARACTERS_MAX
-from sql.connect import connect
-from sql.migrate import require_current
-from sql.reader import Reader, UserRow
+from sql.reader import UserRow, with_reader
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings
 
 _NAME_CHARACTERS_MAX = 128
-
-Result = TypeVar("Result")
 
 
 def create_user(settings: Settings, email: str, password: str, role: str) -> UserRow:
@@ -29,7 +22,9 @@ def create_user(settings: Settings, email: str, password: str, role: str) -> Use
     if fault := password_fault(password):
         raise SettingsError(f"TOCSIN_PASSWORD: {fault}")
     password_hash = hash_password(password)
-    return _with_reader(settings, lambda reader: reader.insert_user(email, password_hash, role))
+    return with_reader(
+        settings.database_url, lambda reader: reader.insert_user(email, password_hash, role)
+    )
 
 
 def create_key(settings: Settings, name: str) -> str:
@@ -37,21 +32,5 @@ def create_key(settings: Settings, name: str) -> str:
     if not 1 <= len(name) <= _NAME_CHARACTERS_MAX or not name.isprintable():
         raise SettingsError(f"--name: give 1 to {_NAME_CHARACTERS_MAX} printable characters")
     key = new_key()
-    _with_reader(settings, lambda reader: reader.insert_key(key.id, name, key.hash))
+    with_reader(settings.database_url, lambda reader: reader.insert_key(key.id, name, key.hash))
     return key.text
-
-
-def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[Result]]) -> Result:
-    # The plain connection says best why a database can't be used.
-    with connect(settings.database_url, name="cli") as conn:
-        require_current(conn)
-    return asyncio.run(_run(settings, work))
-
-
-async def _run(settings: Settings, work: Callable[[Reader], Awaitable[Result]]) -> Result:
-    reader = Reader(settings.database_url)
-    await reader.open()
-    try:
-        return await work(reader)
-    finally:
-        await reader.close()

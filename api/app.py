@@ -12,6 +12,7 @@ from sanic.response import BaseHTTPResponse
 
 from api.auth import Tokens
 from api.docs import Docs
+from api.evidence import Evidence
 from api.health import Health
 from api.incidents import Incidents
 from api.ingest import Ingest
@@ -21,6 +22,7 @@ from api.passwords import Passwords
 from api.problems import REQUEST_ID_HEADER, answer_exception, request_id
 from api.publisher import Publisher
 from api.users import Users
+from sql.incidents import IncidentTable
 from sql.reader import Reader
 from tocsin.settings import Settings, load_settings
 
@@ -41,6 +43,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     settings = settings or load_settings()
     reader = Reader(settings.database_url)
     publisher = Publisher(settings)
+    incidents = IncidentTable(reader)
     tokens = Tokens(settings)
     passwords = Passwords()
     app = Sanic(
@@ -49,7 +52,8 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     routes = _routes(
         ingest=Ingest(settings, KeyRing(reader), publisher),
         users=Users(settings, reader, tokens, passwords),
-        incidents=Incidents(reader, tokens),
+        incidents=Incidents(incidents, tokens),
+        evidence=Evidence(incidents, tokens),
         health=Health(reader, publisher),
     )
     docs = Docs(routes)
@@ -66,7 +70,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
 
 
 def _routes(
-    *, ingest: Ingest, users: Users, incidents: Incidents, health: Health
+    *, ingest: Ingest, users: Users, incidents: Incidents, evidence: Evidence, health: Health
 ) -> Sequence[Route]:
     return (
         Route("POST", "/ingest", ingest.post),
@@ -74,7 +78,9 @@ def _routes(
         Route("POST", "/auth/login", users.login),
         Route("GET", "/incidents", incidents.list),
         Route("GET", "/incidents/<incident_id:str>", incidents.get),
-        Route("GET", "/incidents/<incident_id:str>/logs", incidents.logs),
+        Route("GET", "/incidents/<incident_id:str>/logs", evidence.logs),
+        Route("GET", "/incidents/<incident_id:str>/timeline", evidence.timeline),
+        Route("GET", "/incidents/<incident_id:str>/explain", evidence.explain),
         Route("PATCH", "/incidents/<incident_id:str>", incidents.change),
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),

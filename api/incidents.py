@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 
 import structlog
-from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
+from msgspec import UNSET, Struct, UnsetType, field, structs
 from sanic import HTTPResponse, Request
 
 from api.auth import Role, Tokens
@@ -13,11 +13,12 @@ from api.bodies import json_answer, read_body
 from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.problems import Refusal, request_id
-from sql.reader import IncidentRow, LogRow, Reader
+from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
 from tocsin.detection import IncidentKind, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_SERVICE_SCHEMA = {"minLength": 1, "maxLength": 128}
 
 log = structlog.get_logger(__name__)
 
@@ -75,18 +76,6 @@ class IncidentChange(Struct, frozen=True, forbid_unknown_fields=True):
     severity: Severity | UnsetType = UNSET
 
 
-class StoredLog(Struct, frozen=True, kw_only=True):
-    """A log record as it was stored. arrival: when the broker appended it."""
-
-    timestamp: datetime
-    service_id: str
-    level: str
-    message: str
-    metadata: Raw | None
-    id: str | None
-    arrival: datetime
-
-
 class IncidentPage(Struct, frozen=True):
     """A page of incidents, newest first."""
 
@@ -94,23 +83,40 @@ class IncidentPage(Struct, frozen=True):
     meta: Meta
 
 
-class LogPage(Struct, frozen=True):
-    """A page of log records, oldest first."""
+_FILTERS: dict[str, list[str] | None] = {
+    "service_id": None,
+    "status": [status.value for status in Status],
+    "severity": [severity.value for severity in Severity],
+    "kind": [kind.value for kind in IncidentKind],
+    "confirmed": ["true", "false"],
+}
+"""By what a list is narrowed down, and what each may be; None: any text."""
 
-    data: list[StoredLog]
-    meta: Meta
+_FILTER_PARAMETERS = (
+    *PAGE_PARAMETERS,
+    *(
+        {
+            "name": name,
+            "in": "query",
+            "description": f"Only those with this {name}",
+            "schema": {"type": "string", **({"enum": allowed} if allowed else _SERVICE_SCHEMA)},
+        }
+        for name, allowed in _FILTERS.items()
+    ),
+)
 
 
 class Incidents:
     """Shows incidents to everyone who may log in, and lets operators change them."""
 
-    def __init__(self, reader: Reader, tokens: Tokens) -> None:
-        self._reader = reader
+    def __init__(self, incidents: IncidentTable, tokens: Tokens) -> None:
+        self._incidents = incidents
         self._tokens = tokens
 
     @operation(
         summary="List incidents, newest first",
-        parameters=PAGE_PARAMETERS,
+        description="All of them, or those that every given filter lets through.",
+        parameters=_FILTER_PARAMETERS,
         answers={200: IncidentPage},
         errors=(400, 401, 503),
         security=TOKEN,
@@ -118,9 +124,10 @@ class Incidents:
     async def list(self, request: Request) -> HTTPResponse:
         """Answer a page of incidents."""
         self._tokens.require(request)
-        page = read_page(request)
-        total = await self._reader.count_incidents()
-        rows = await self._reader.select_incidents(limit=page.limit, offset=page.offset)
+        page = read_page(request, beside=_FILTERS)
+        wanted = _filter(request)
+        total = await self._incidents.count(wanted)
+        rows = await self._incidents.page(wanted, limit=page.limit, offset=page.offset)
         return json_answer(IncidentPage([_incident(row) for row in rows], page.meta(total)))
 
     @operation(
@@ -132,31 +139,14 @@ class Incidents:
     async def get(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer one incident."""
         self._tokens.require(request)
-        return json_answer(_incident(await self._row(incident_id)))
-
-    @operation(
-        summary="List the log records of an incident, oldest first",
-        description=(
-            "The ERROR and FATAL records of its service from its first window to the end of its "
-            "resolved window, or until now while it is open."
-        ),
-        parameters=PAGE_PARAMETERS,
-        answers={200: LogPage},
-        errors=(400, 401, 404, 503),
-        security=TOKEN,
-    )
-    async def logs(self, request: Request, incident_id: str) -> HTTPResponse:
-        """Answer a page of an incident's log records."""
-        self._tokens.require(request)
-        page = read_page(request)
-        row = await self._row(incident_id)
-        total = await self._reader.count_incident_logs(row)
-        rows = await self._reader.select_incident_logs(row, limit=page.limit, offset=page.offset)
-        return json_answer(LogPage([_log(found) for found in rows], page.meta(total)))
+        return json_answer(_incident(await self._incidents.get(known_id(incident_id))))
 
     @operation(
         summary="Acknowledge, resolve or reclassify an incident",
-        description="Needs the role operator. Send `status`, `severity` or both.",
+        description=(
+            "Needs the role operator. Send `status`, `severity` or both. Each thing that changes "
+            "is an entry in the timeline, with who changed it."
+        ),
         body=IncidentChange,
         body_schema={"minProperties": 1},
         answers={200: Incident},
@@ -169,8 +159,9 @@ class Incidents:
         change = read_body(request, IncidentChange)
         if not change.status and not change.severity:
             raise Refusal(400, "body: nothing to change, send `status`, `severity` or both")
-        row = await self._reader.update_incident(
-            _known_id(incident_id),
+        row = await self._incidents.change(
+            known_id(incident_id),
+            user_id=identity.user_id,
             status=change.status.value if change.status else None,
             severity=change.severity.value if change.severity else None,
         )
@@ -184,15 +175,34 @@ class Incidents:
         )
         return json_answer(_incident(row))
 
-    async def _row(self, incident_id: str) -> IncidentRow:
-        return await self._reader.select_incident(_known_id(incident_id))
 
-
-def _known_id(incident_id: str) -> str:
+def known_id(incident_id: str) -> str:
     """Return the id if there can be such an incident, so that the database isn't asked in vain."""
     if not _ID.fullmatch(incident_id):
         raise NotFound("there is no incident of this id")
     return incident_id
+
+
+def _filter(request: Request) -> IncidentFilter:
+    """Read the filters, refusing what none of the incidents can have."""
+    given = request.get_args(keep_blank_values=True)
+    chosen: dict[str, str] = {}
+    for name, allowed in _FILTERS.items():
+        values = given.getlist(name, [])
+        if not values:
+            continue
+        if len(values) > 1 or (allowed is not None and values[0] not in allowed):
+            raise Refusal(400, f"{name}: give one of {', '.join(allowed or ['a service'])}")
+        chosen[name] = values[0]
+    service_id = chosen.pop("service_id", None)
+    if service_id is not None and (not 1 <= len(service_id) <= 128 or "\0" in service_id):
+        raise Refusal(400, "service_id: give 1 to 128 characters")
+    confirmed = chosen.pop("confirmed", None)
+    return IncidentFilter(
+        **chosen,
+        service_id=service_id,
+        confirmed=None if confirmed is None else confirmed == "true",
+    )
 
 
 def _incident(row: IncidentRow) -> Incident:
@@ -201,7 +211,3 @@ def _incident(row: IncidentRow) -> Incident:
     values["kind"] = IncidentKind(row.kind)
     values["severity"] = Severity(row.severity)
     return Incident(**values, confirmed=row.confirmed_at is not None)
-
-
-def _log(row: LogRow) -> StoredLog:
-    return StoredLog(**structs.asdict(row))

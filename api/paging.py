@@ -1,5 +1,7 @@
 """Pages of a list: `?page=&limit=` in, `meta` out."""
 
+from collections.abc import Collection
+
 from msgspec import Struct, field
 from sanic import Request
 
@@ -55,13 +57,17 @@ class Page(Struct, frozen=True):
         return Meta(total, self.number, self.limit, -(-total // self.limit))
 
 
-def read_page(request: Request) -> Page:
-    """Read `page` and `limit`, refusing what is no whole number within bounds, and all else."""
+def read_page(request: Request, *, beside: Collection[str] = ()) -> Page:
+    """Read `page` and `limit`, refusing what is no whole number within bounds.
+
+    beside: further parameters of the route; all else is refused.
+    """
     # Blank values count: `?page=` is a mistake to be told of.
     given = request.get_args(keep_blank_values=True)
     for name in given:
-        if name not in {"page", "limit"}:
-            raise Refusal(400, f"{name[:40]}: no such parameter, use page and limit")
+        if name not in {"page", "limit", *beside}:
+            known = ", ".join(["page", "limit", *beside])
+            raise Refusal(400, f"{name[:40]}: no such parameter, there are {known}")
     return Page(
         _whole(given.getlist("page", []), "page", 1, PAGE_MAX),
         _whole(given.getlist("limit", []), "limit", LIMIT_DEFAULT, LIMIT_MAX),

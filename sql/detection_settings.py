@@ -1,5 +1,8 @@
 """The versions of the detection settings in the database."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 import psycopg
 
@@ -17,12 +20,28 @@ _SQL = statements("detection_settings")
 
 def read_book(conn: psycopg.Connection) -> SettingsBook:
     """Return all versions as they are now."""
-    read_ms = _now_ms(conn)
+    read_ms = now_ms(conn)
+    rows = conn.execute(_SQL["select_detection_settings"]).fetchall()
+    return book_of(rows, read_ms=read_ms)
+
+
+def book_of(rows: Iterable[tuple[Any, ...]], *, read_ms: int) -> SettingsBook:
+    """Return the book of what `select_detection_settings` returned."""
     versions = tuple(
         SettingsVersion(version, from_ms, msgspec.json.decode(document, type=SettingsDocument))
-        for version, from_ms, document in conn.execute(_SQL["select_detection_settings"])
+        for version, from_ms, document in rows
     )
     return SettingsBook(versions, read_ms)
+
+
+def read_authors(conn: psycopg.Connection) -> dict[int, str]:
+    """Return who made each version."""
+    return dict(conn.execute(_SQL["select_authors"]).fetchall())
+
+
+def lock_versions(conn: psycopg.Connection) -> None:
+    """Let nobody else add a version before the transaction ends."""
+    conn.execute(_SQL["lock_detection_settings"])
 
 
 def add_version(
@@ -38,9 +57,9 @@ def add_version(
     """
     with conn.transaction():
         # Two at once: the second sees the first, and takes the next number.
-        conn.execute(_SQL["lock_detection_settings"])
+        lock_versions(conn)
         newest = read_book(conn).versions[-1]
-        earliest_ms = max(next_window_start_ms(_now_ms(conn)), newest.effective_from_ms + 60_000)
+        earliest_ms = max(next_window_start_ms(now_ms(conn)), newest.effective_from_ms + 60_000)
         if effective_from_ms is None:
             effective_from_ms = earliest_ms
         if effective_from_ms < earliest_ms:
@@ -62,6 +81,7 @@ def add_version(
     return version
 
 
-def _now_ms(conn: psycopg.Connection) -> int:
+def now_ms(conn: psycopg.Connection) -> int:
+    """Return the database's time."""
     [(now_ms,)] = conn.execute(_SQL["select_now_ms"]).fetchall()
     return int(now_ms)

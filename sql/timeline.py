@@ -64,8 +64,8 @@ def keep_evidence(conn: psycopg.Connection) -> int:
     ids = [id_ for (id_,) in conn.execute(_SQL["select_without_evidence"], {"limit": _BATCH})]
     for id_ in ids:
         with conn.transaction():
-            # What a straggler added may push out a line that was among the last before.
-            conn.execute(_SQL["drop_evidence"], {"id": id_})
             conn.execute(_SQL["keep_evidence"], {"id": id_, "lines": _LINES})
+            # What a straggler added may push out a line that was among the last before.
+            conn.execute(_SQL["trim_evidence"], {"id": id_, "lines": _LINES})
             conn.execute(_SQL["mark_evidence"], {"id": id_})
     return len(ids)

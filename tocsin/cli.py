@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tocsin.errors import SettingsError, TocsinError
+from tocsin.cli_detection import detection
+from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
 from tocsin.settings import PASSWORD_VARIABLE, Settings, load_settings, password, settings_table
 
@@ -22,6 +23,7 @@ users = typer.Typer(help="People who may log in.", no_args_is_help=True)
 keys = typer.Typer(help="Keys that programs send logs with.", no_args_is_help=True)
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
+app.add_typer(detection, name="detection")
 
 
 class RoleName(str, Enum):
@@ -74,6 +76,28 @@ def api() -> None:
     from api.serve import run  # noqa: PLC0415
 
     run(settings)
+
+
+@app.command()
+def explain(
+    incident_id: Annotated[str, typer.Argument(help="Its id, or how only that one begins")],
+) -> None:
+    """Recompute an incident from the ledger and print the arithmetic; exit 1 if it disagrees."""
+    settings = _settings()
+    from flows.explain import explain_stored  # noqa: PLC0415
+    from sql.incidents import read_whole_ledger  # noqa: PLC0415
+
+    ledger = read_whole_ledger(settings.database_url, incident_id)
+    timeline = ledger.book.timeline(ledger.incident.service_id)
+    explanation = explain_stored(ledger.incident, ledger.windows, timeline)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for line in explanation.lines:
+        console.print(line, style=None if line.startswith(" ") else "bold")
+    if not explanation.agrees:
+        raise Disagreement(
+            f"incident {explanation.incident_id} is not what its ledger says:"
+            f" {len(explanation.disagreements)} differences"
+        )
 
 
 @app.command()

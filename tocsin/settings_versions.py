@@ -12,7 +12,7 @@ from tocsin.errors import SettingsError
 LEAD_MS = 10 * 60_000
 """A version starts at least this long after it is made, so that every worker knows it by then."""
 
-_FIXED = frozenset(
+FIXED = frozenset(
     {
         "version",
         "effective_from_ms",
@@ -71,6 +71,14 @@ class SettingsVersion(Struct, frozen=True):
             changes |= self.document.overrides[index].settings
         return self._settings(changes)
 
+    def settings_of_pattern(self, services: str | None) -> DetectionSettings:
+        """Return the numbers of the override with this pattern; None: of all that have none."""
+        changes = dict(self.document.settings)
+        for override in self.document.overrides:
+            if override.services == services:
+                changes |= override.settings
+        return self._settings(changes)
+
     def check(self) -> None:
         """Raise SettingsError, naming the setting, unless every service could be judged by it."""
         self._settings(self.document.settings)
@@ -80,7 +88,7 @@ class SettingsVersion(Struct, frozen=True):
             self._settings({**self.document.settings, **override.settings})
 
     def _settings(self, changes: dict[str, Raw]) -> DetectionSettings:
-        fixed = _FIXED & changes.keys()
+        fixed = FIXED & changes.keys()
         if fixed:
             raise SettingsError(
                 f"{min(fixed)}: cannot be changed, every window's clock rests on it"

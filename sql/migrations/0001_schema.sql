@@ -208,8 +208,16 @@ COMMENT ON COLUMN incidents.evidence_at IS 'When its first and last log lines we
 COMMENT ON COLUMN incidents.machine_status IS
     'What the detection last said; status follows each change of it.';
 
+-- Each filter of the list has an index in the list's order; most incidents are unconfirmed, calm,
+-- and of errors.
 CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC);
-CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC);
+CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC, id DESC);
+CREATE INDEX incidents_severity ON incidents (severity, opened_at DESC, id DESC);
+CREATE INDEX incidents_confirmed ON incidents (opened_at DESC, id DESC)
+    WHERE confirmed_at IS NOT NULL;
+CREATE INDEX incidents_unresolved ON incidents (opened_at DESC, id DESC)
+    WHERE status <> 'RESOLVED';
+CREATE INDEX incidents_silence ON incidents (opened_at DESC, id DESC) WHERE kind = 'silence';
 
 CREATE TABLE incident_events (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -234,6 +242,7 @@ COMMENT ON COLUMN incident_events.published_at IS 'When Kafka acknowledged it.';
 -- The detection says each thing once, however often a crash makes it say it again.
 CREATE UNIQUE INDEX incident_events_once ON incident_events (incident_id, moment)
     WHERE actor IS NULL AND moment <> 'reopened';
+CREATE INDEX incident_events_incident ON incident_events (incident_id, seq);
 CREATE INDEX incident_events_unpublished ON incident_events (seq) WHERE published_at IS NULL;
 
 CREATE FUNCTION notify_incident_events() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -7,6 +7,9 @@ SELECT version, (extract(epoch FROM effective_from) * 1000)::bigint AS effective
 FROM detection_settings
 ORDER BY version;
 
+-- name: select_authors
+SELECT version, created_by FROM detection_settings;
+
 -- name: lock_detection_settings
 LOCK TABLE detection_settings IN EXCLUSIVE MODE;
 

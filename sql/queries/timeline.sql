@@ -60,8 +60,20 @@ SELECT incident_id, timestamp, level, message, metadata, id, arrival, incarnatio
 FROM chosen
 ON CONFLICT DO NOTHING;
 
--- name: drop_evidence
-DELETE FROM incident_evidence WHERE incident_id = %(id)s;
+-- name: trim_evidence
+-- Of all that was ever kept, not of the logs alone: retention may have removed the first of them.
+DELETE FROM incident_evidence
+USING (
+    SELECT ctid AS line,
+           row_number() OVER ascending AS from_first, row_number() OVER descending AS from_last
+    FROM incident_evidence
+    WHERE incident_id = %(id)s
+    WINDOW ascending AS (ORDER BY timestamp, incarnation, partition, "offset"),
+           descending AS (
+               ORDER BY timestamp DESC, incarnation DESC, partition DESC, "offset" DESC)
+) AS kept
+WHERE incident_evidence.incident_id = %(id)s AND incident_evidence.ctid = kept.line
+  AND from_first > %(lines)s AND from_last > %(lines)s;
 
 -- name: mark_evidence
 UPDATE incidents SET evidence_at = clock_timestamp() WHERE id = %(id)s;

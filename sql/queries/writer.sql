@@ -121,7 +121,9 @@ ON CONFLICT (id) DO UPDATE SET
     guarded_records = excluded.guarded_records,
     settings_version = excluded.settings_version,
     confirmed_at = excluded.confirmed_at,
-    resolved_at = coalesce(excluded.resolved_at, kept.resolved_at),
+    resolved_at = CASE WHEN kept.person_resolved_at IS NULL
+                       THEN coalesce(excluded.resolved_at, kept.resolved_at)
+                       ELSE kept.resolved_at END,
     detected_late = excluded.detected_late,
     calm_windows = excluded.calm_windows,
     absorbed = excluded.absorbed,
@@ -136,11 +138,16 @@ WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
    >= (kept.incarnation, kept."offset", kept.clock_start);
 
 -- name: insert_incident_event
+-- What a person has decided on the incident goes for the detection's entries too.
 INSERT INTO incident_events (
     incident_id, moment, at, window_start, severity, status, count, z)
-VALUES (
-    %(incident_id)s, %(moment)s, %(at)s, %(window_start)s, %(severity)s, %(status)s, %(count)s,
-    %(z)s)
+SELECT id, %(moment)s, %(at)s, %(window_start)s,
+       CASE WHEN severity = machine_severity THEN %(severity)s ELSE severity END,
+       CASE WHEN status = 'ACKNOWLEDGED' OR person_resolved_at IS NOT NULL
+            THEN status ELSE %(status)s END,
+       %(count)s, %(z)s
+FROM incidents
+WHERE id = %(incident_id)s
 ON CONFLICT (incident_id, moment) WHERE actor IS NULL AND moment <> 'reopened' DO NOTHING;
 
 -- name: reopen_incidents

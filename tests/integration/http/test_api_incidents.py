@@ -133,9 +133,19 @@ def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -
         {"limit": "1\0"},
         {"offset": "3"},
         {"' OR 1=1 --": "1"},
+        {"confirmed": "yes"},
+        {"confirmed": ""},
+        {"confirmed": ["true", "false"]},
+        {"status": "open"},
+        {"severity": "WORST"},
+        {"kind": "noise"},
+        {"service_id": ""},
+        {"service_id": "x" * 129},
+        {"service_id": "a\0b"},
+        {"title": "Anomaly Detected"},
     ],
 )
-def test_page_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) -> None:
+def test_page_or_filter_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) -> None:
     answer = api.client.get("/incidents", params=parameters, headers=api.headers())
     assert_problem(answer, 400)
 
@@ -144,7 +154,10 @@ def test_page_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) ->
     "incident_id",
     ["0" * 32, "0", "x" * 32, "A" * 32, "' OR 1=1 --", "%00", "..%2f..%2fetc", "0" * 4000],
 )
-@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("GET", "/logs"), ("PATCH", "")])
+@pytest.mark.parametrize(
+    ("method", "suffix"),
+    [("GET", ""), ("GET", "/logs"), ("GET", "/timeline"), ("GET", "/explain"), ("PATCH", "")],
+)
 def test_unknown_incident_is_not_found(
     api: Api, incident_id: str, method: str, suffix: str
 ) -> None:
@@ -168,7 +181,13 @@ def test_logs_of_a_resolved_incident_are_its_errors_oldest_first(
     add_log(database, FIRST + MINUTE, level="WARN")
     add_log(database, FIRST + MINUTE, service="another")
     answer = get(api, f"/incidents/{incident_id}/logs", limit=2)
-    assert answer["meta"] == {"total": 3, "page": 1, "limit": 2, "totalPages": 2}
+    assert answer["meta"] == {
+        "total": 3,
+        "page": 1,
+        "limit": 2,
+        "totalPages": 2,
+        "source": "logs",
+    }
     rest = get(api, f"/incidents/{incident_id}/logs", limit=2, page=2)
     found = [row["message"] for row in [*answer["data"], *rest["data"]]]
     assert found == [moment.isoformat() for moment in inside]
@@ -236,6 +255,8 @@ def test_change_that_cannot_be_changes_nothing(
         ("GET", "/incidents"),
         ("GET", f"/incidents/{'0' * 32}"),
         ("GET", f"/incidents/{'0' * 32}/logs"),
+        ("GET", f"/incidents/{'0' * 32}/timeline"),
+        ("GET", f"/incidents/{'0' * 32}/explain"),
         ("PATCH", f"/incidents/{'0' * 32}"),
     ],
 )

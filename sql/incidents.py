@@ -1,0 +1,215 @@
+"""Incidents as people see and change them: one function for each statement."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Raw, Struct
+from psycopg.rows import class_row, scalar_row
+
+from sql.ledger import Ledger, read_ledger
+from sql.reader import Reader, with_reader
+from sql.statements import statements
+from sql.timeline import TimelineEntry
+from tocsin.detection import WINDOW_MS
+from tocsin.errors import NotFound
+
+_SQL = statements("incidents")
+
+_MOMENTS = {"OPEN": "reopened", "ACKNOWLEDGED": "acknowledged", "RESOLVED": "resolved"}
+"""What a person's change of the status is called in the timeline."""
+
+_PREFIX = re.compile(r"[0-9a-f]{1,32}")
+_ALL_WINDOWS = 10**9
+_NO_SUCH = "nothing goes by that id"
+
+
+class IncidentRow(Struct, frozen=True, kw_only=True):
+    """An incident with the evidence that it was opened on; times are aware UTC."""
+
+    id: str
+    kind: str
+    title: str
+    service_id: str
+    status: str
+    severity: str
+    observed: int
+    mean: float | None
+    sigma: float | None
+    z: float | None
+    guarded_z: float | None
+    peak_z: float
+    baseline_windows: int
+    window_start: datetime
+    first_window: datetime
+    confirmed_window: datetime | None
+    resolved_window: datetime | None
+    resolve_reason: str | None
+    opened_at: datetime
+    confirmed_at: datetime | None
+    resolved_at: datetime | None
+    detected_at: datetime
+    detected_late: bool
+    updated_at: datetime
+    settings_version: int
+
+
+class LogRow(Struct, frozen=True, kw_only=True):
+    """A stored log record. metadata: the JSON object as it is stored, or None."""
+
+    timestamp: datetime
+    service_id: str
+    level: str
+    message: str
+    metadata: Raw | None
+    id: str | None
+    arrival: datetime
+
+
+class IncidentFilter(Struct, frozen=True, kw_only=True):
+    """Which incidents are wanted: those with these values; None leaves one open."""
+
+    service_id: str | None = None
+    status: str | None = None
+    severity: str | None = None
+    kind: str | None = None
+    confirmed: bool | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the statement's values."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
+
+
+class _Standing(Struct, frozen=True):
+    """What of an incident people change."""
+
+    status: str
+    severity: str
+
+
+class IncidentTable:
+    """Every method raises StorageError when the database is away."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def count(self, wanted: IncidentFilter) -> int:
+        """Return how many incidents pass a filter."""
+        return await self._number("count_incidents", wanted.values())
+
+    async def page(self, wanted: IncidentFilter, *, limit: int, offset: int) -> list[IncidentRow]:
+        """Return a page of the incidents that pass a filter, newest first."""
+        values = {**wanted.values(), "limit": limit, "offset": offset}
+        return await self._reader.rows(IncidentRow, _SQL["select_incidents"], values)
+
+    async def get(self, incident_id: str) -> IncidentRow:
+        """Return an incident. Raises NotFound."""
+        rows = await self._reader.rows(IncidentRow, _SQL["select_incident"], {"id": incident_id})
+        if not rows:
+            raise NotFound(_NO_SUCH)
+        return rows[0]
+
+    async def find(self, prefix: str) -> list[str]:
+        """Return the ids that begin like this, two at most."""
+        async with self._reader.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_SQL["find_incidents"], {"prefix": prefix})
+            return await cursor.fetchall()
+
+    async def change(
+        self, incident_id: str, *, user_id: str, status: str | None, severity: str | None
+    ) -> IncidentRow:
+        """Set what is not None, with an entry in the timeline for each thing that it changes.
+
+        Returns the incident as it is now. Raises NotFound.
+        """
+        key = {"id": incident_id}
+        async with self._reader.connection() as conn, conn.transaction():
+            async with conn.cursor(row_factory=class_row(_Standing)) as cursor:
+                await cursor.execute(_SQL["lock_incident"], key)
+                before = await cursor.fetchone()
+            if before is None:
+                raise NotFound(_NO_SUCH)
+            if status not in {None, before.status}:
+                await conn.execute(_SQL["update_status"], {**key, "status": status})
+                moment, note = _MOMENTS[str(status)], f"was {before.status}"
+                entry = {**key, "moment": moment, "user_id": user_id, "note": note}
+                await conn.execute(_SQL["insert_person_event"], entry)
+            if severity not in {None, before.severity}:
+                await conn.execute(_SQL["update_severity"], {**key, "severity": severity})
+                note = f"was {before.severity}"
+                entry = {**key, "moment": "reclassified", "user_id": user_id, "note": note}
+                await conn.execute(_SQL["insert_person_event"], entry)
+        return await self.get(incident_id)
+
+    async def count_timeline(self, incident_id: str) -> int:
+        """Return how many entries an incident's timeline has."""
+        return await self._number("count_timeline", {"id": incident_id})
+
+    async def timeline(self, incident_id: str, *, limit: int, offset: int) -> list[TimelineEntry]:
+        """Return a page of an incident's timeline, oldest first."""
+        values = {"id": incident_id, "limit": limit, "offset": offset}
+        return await self._reader.rows(TimelineEntry, _SQL["select_timeline"], values)
+
+    async def count_logs(self, incident: IncidentRow) -> int:
+        """Return how many ERROR and FATAL records fall into an incident."""
+        return await self._number("count_incident_logs", _interval(incident))
+
+    async def logs(self, incident: IncidentRow, *, limit: int, offset: int) -> list[LogRow]:
+        """Return a page of the ERROR and FATAL records of an incident, oldest first."""
+        values = {**_interval(incident), "limit": limit, "offset": offset}
+        return await self._reader.rows(LogRow, _SQL["select_incident_logs"], values)
+
+    async def has_lost_logs(self, incident_id: str) -> bool:
+        """Tell whether retention has removed log records of an incident."""
+        async with self._reader.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_SQL["select_is_lost"], {"id": incident_id})
+            return await cursor.fetchone() is True
+
+    async def count_evidence(self, incident_id: str) -> int:
+        """Return how many log records are kept with an incident."""
+        return await self._number("count_evidence", {"id": incident_id})
+
+    async def evidence(self, incident_id: str, *, limit: int, offset: int) -> list[LogRow]:
+        """Return a page of the log records that are kept with an incident, oldest first."""
+        values = {"id": incident_id, "limit": limit, "offset": offset}
+        return await self._reader.rows(LogRow, _SQL["select_evidence"], values)
+
+    async def ledger(self, incident_id: str, *, windows_max: int) -> Ledger:
+        """Return what an incident is recomputed from. Raises NotFound."""
+        async with self._reader.connection() as conn:
+            return await read_ledger(conn, incident_id, windows_max=windows_max)
+
+    async def _number(self, statement: str, values: dict[str, Any]) -> int:
+        async with self._reader.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(_SQL[statement], values)
+            number = await cursor.fetchone()
+        if not isinstance(number, int):
+            raise TypeError(f"a count came back as {number!r}")
+        return number
+
+
+def _interval(incident: IncidentRow) -> dict[str, Any]:
+    """Return from when until when an incident's errors count; open-ended while it is open."""
+    end: datetime | str = "infinity"
+    if incident.resolved_window is not None:
+        end = incident.resolved_window + timedelta(milliseconds=WINDOW_MS)
+    elif incident.status == "RESOLVED" and incident.resolved_at is not None:
+        end = incident.resolved_at
+    return {"service_id": incident.service_id, "since": incident.first_window, "until": end}
+
+
+def read_whole_ledger(database_url: str, prefix: str) -> Ledger:
+    """Return what the incident is recomputed from whose id begins like this.
+
+    Raises NotFound where there is none, or more than one.
+    """
+
+    async def read(reader: Reader) -> Ledger:
+        incidents = IncidentTable(reader)
+        ids = await incidents.find(prefix) if _PREFIX.fullmatch(prefix) else []
+        if len(ids) != 1:
+            found = f"more than one incident has an id that begins with {prefix}"
+            raise NotFound(found if ids else f"no incident has an id that begins with {prefix}")
+        return await incidents.ledger(ids[0], windows_max=_ALL_WINDOWS)
+
+    return with_reader(database_url, read)

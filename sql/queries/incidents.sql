@@ -1,0 +1,122 @@
+-- name: count_incidents
+SELECT count(*)
+FROM incidents
+WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
+  AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+  AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
+  AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
+  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean);
+
+-- name: select_incidents
+SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+       resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
+       updated_at, settings_version
+FROM incidents
+WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
+  AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+  AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
+  AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
+  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
+ORDER BY opened_at DESC, id DESC
+LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: select_incident
+SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
+       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+       resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
+       updated_at, settings_version
+FROM incidents
+WHERE id = %(id)s;
+
+-- name: find_incidents
+-- A range, which the primary key finds: "g" comes after every digit of an id.
+SELECT id FROM incidents WHERE id >= %(prefix)s AND id < %(prefix)s || 'g' LIMIT 2;
+
+-- name: lock_incident
+SELECT status::text, severity::text FROM incidents WHERE id = %(id)s FOR UPDATE;
+
+-- name: update_status
+UPDATE incidents
+SET status = %(status)s::incident_status,
+    resolved_at = CASE
+        WHEN %(status)s::incident_status = 'RESOLVED' THEN coalesce(resolved_at, clock_timestamp())
+        WHEN resolved_window IS NOT NULL THEN resolved_at
+    END,
+    person_resolved_at = CASE
+        WHEN %(status)s::incident_status = 'RESOLVED' THEN clock_timestamp()
+    END,
+    updated_at = clock_timestamp()
+WHERE id = %(id)s;
+
+-- name: update_severity
+UPDATE incidents
+SET severity = %(severity)s::incident_severity, updated_at = clock_timestamp()
+WHERE id = %(id)s;
+
+-- name: insert_person_event
+-- An entry without an actor is the detection's: a person who is gone is named by their id.
+INSERT INTO incident_events (incident_id, moment, actor, severity, status, note)
+SELECT id, %(moment)s,
+       coalesce((SELECT email FROM users WHERE users.id::text = %(user_id)s), %(user_id)s),
+       severity, status, %(note)s
+FROM incidents
+WHERE id = %(id)s;
+
+-- name: count_timeline
+SELECT count(*) FROM incident_events WHERE incident_id = %(id)s;
+
+-- name: select_timeline
+SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
+       event.status::text, event.window_start, event.count, event.z, event.note,
+       incident.service_id, incident.kind::text, incident.title
+FROM incident_events AS event
+JOIN incidents AS incident ON incident.id = event.incident_id
+WHERE event.incident_id = %(id)s
+ORDER BY event.seq
+LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: count_incident_logs
+SELECT count(*)
+FROM logs
+WHERE service_id = %(service_id)s
+  AND timestamp >= %(since)s AND timestamp < %(until)s
+  AND level IN ('ERROR', 'FATAL');
+
+-- name: select_incident_logs
+SELECT timestamp, service_id, level, message, metadata, id, arrival
+FROM logs
+WHERE service_id = %(service_id)s
+  AND timestamp >= %(since)s AND timestamp < %(until)s
+  AND level IN ('ERROR', 'FATAL')
+ORDER BY timestamp, incarnation, partition, "offset"
+LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: select_is_lost
+-- Retention removes the oldest logs first: whether the oldest line kept is not among them any more.
+SELECT NOT EXISTS (
+    SELECT FROM logs
+    WHERE logs.service_id = incident.service_id AND logs.timestamp = oldest.timestamp
+      AND logs.incarnation = oldest.incarnation AND logs.partition = oldest.partition
+      AND logs."offset" = oldest."offset"
+) AS is_lost
+FROM incidents AS incident
+JOIN LATERAL (
+    SELECT * FROM incident_evidence
+    WHERE incident_id = incident.id
+    ORDER BY timestamp, incarnation, partition, "offset"
+    LIMIT 1
+) AS oldest ON true
+WHERE incident.id = %(id)s;
+
+-- name: count_evidence
+SELECT count(*) FROM incident_evidence WHERE incident_id = %(id)s;
+
+-- name: select_evidence
+SELECT line.timestamp, incident.service_id, line.level, line.message, line.metadata, line.id,
+       line.arrival
+FROM incident_evidence AS line
+JOIN incidents AS incident ON incident.id = line.incident_id
+WHERE line.incident_id = %(id)s
+ORDER BY line.timestamp, line.incarnation, line.partition, line."offset"
+LIMIT %(limit)s OFFSET %(offset)s;
