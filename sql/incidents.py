@@ -19,6 +19,10 @@ _SQL = statements("incidents")
 _MOMENTS = {"OPEN": "reopened", "ACKNOWLEDGED": "acknowledged", "RESOLVED": "resolved"}
 """What a person's change of the status is called in the timeline."""
 
+_RECLASSIFIED = "reclassified"
+PERSON_MOMENTS = frozenset({*_MOMENTS.values(), _RECLASSIFIED})
+"""What people's entries in the timeline are called."""
+
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _ALL_WINDOWS = 10**9
 _NO_SUCH = "nothing goes by that id"
@@ -137,7 +141,7 @@ class IncidentTable:
             if severity not in {None, before.severity}:
                 await conn.execute(_SQL["update_severity"], {**key, "severity": severity})
                 note = f"was {before.severity}"
-                entry = {**key, "moment": "reclassified", "user_id": user_id, "note": note}
+                entry = {**key, "moment": _RECLASSIFIED, "user_id": user_id, "note": note}
                 await conn.execute(_SQL["insert_person_event"], entry)
         return await self.get(incident_id)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from sql.timeline import TimelineEntry
 from stack.waiting import wait_until
 from tests.integration.conftest import Line
 from tests.integration.test_flow import history, log_at
@@ -45,6 +46,7 @@ def test_every_step_of_an_incident_is_on_the_topic(line: Line) -> None:
     assert [entry["moment"] for entry in entries] == ["opened", "confirmed"]
     assert {entry["service_id"] for entry in entries} == {"checkout"}
     assert entries[0]["title"].startswith("Anomaly Detected")
+    assert [list(entry) for entry in entries] == [list(TimelineEntry.__struct_fields__)] * 2
     line.wait_for(
         lambda: (
             line.query("SELECT bool_and(published_at IS NOT NULL) FROM incident_events")
