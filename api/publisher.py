@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from api.delivery import Delivery
+from api.topic import Topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
 from tocsin.topics import PARTITIONER
@@ -16,7 +17,19 @@ RECORDS_IN_FLIGHT_MAX = 100_000
 BYTES_IN_FLIGHT_MAX = 128 * 1024 * 1024
 LINGER_MS = 2
 TOPIC_TIMEOUT_S = 2.0
+WATCH_S = 1.0
+"""How often the topic is looked at: so long may its loss go unnoticed."""
 _BUSY_POLL_S = 0.001
+_STUCK = frozenset(
+    {
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+        KafkaError.UNKNOWN,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
+)
+"""What a producer may meet for ever, where a new one would not."""
 _IDLE_POLL_S = 0.25
 
 log = structlog.get_logger(__name__)
@@ -25,46 +38,16 @@ Keyed = tuple[bytes, bytes]
 """A record's key and its value, as they go over the wire."""
 
 
-class _Delivery:
-    """The acknowledgements that one call of `publish` still waits for."""
-
-    __slots__ = ("_settled", "error", "future", "records", "remaining", "size")
-
-    def __init__(
-        self,
-        records: int,
-        size: int,
-        future: "asyncio.Future[None]",
-        settled: "Callable[[_Delivery], None]",
-    ) -> None:
-        self.records = records
-        self.size = size
-        self.future = future
-        self.remaining = records
-        self.error: KafkaError | None = None
-        self._settled = settled
-
-    def acknowledge(self, error: KafkaError | None, _message: Message) -> None:
-        """Take one delivery report."""
-        if error is not None:
-            self.error = error
-        self.remaining -= 1
-        if not self.remaining:
-            self._settled(self)
-
-    def give_up(self, count: int, error: KafkaError) -> None:
-        """Wait no more for so many reports, which will never come."""
-        self.error = error
-        self.remaining -= count
-        if not self.remaining:
-            self._settled(self)
-
-
 class Publisher:
     """A producer that is bounded and whose every write is confirmed by all in-sync replicas.
 
     The event loop polls for delivery reports, every millisecond while some are due: a thread that
     polls would fight the loop for the interpreter lock and cost a third of the requests.
+
+    A producer does not survive the loss of its topic: to one that was made anew, as by a broker
+    that came back empty, it goes on numbering its records as to the old one, and none is ever
+    acknowledged. So the topic is watched, and each topic gets a producer of its own; so does a
+    broker that answers but acknowledges nothing.
     """
 
     def __init__(
@@ -74,26 +57,32 @@ class Publisher:
         records_max: int = RECORDS_IN_FLIGHT_MAX,
         bytes_max: int = BYTES_IN_FLIGHT_MAX,
     ) -> None:
+        self._settings = settings
         self._topic = settings.topic
         self._timeout_s = settings.publish_timeout_s
-        self._bootstrap = settings.kafka_bootstrap
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._due: set[_Delivery] = set()
+        self._due: set[Delivery] = set()
         self._records = 0
         self._bytes = 0
         self._fatal = False
-        self._topic_seen = False
+        self._topic_id: str | None = None
+        self._unanswered_at = 0.0
+        self._stuck = False
         self._asked: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._producer: Producer
+        self._source: Topic
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
         """Start producing, from the running event loop. The broker need not answer yet."""
         self._loop = asyncio.get_running_loop()
+        self._source = Topic(self._settings)
         self._producer = self._new_producer()
         self._poll_in(_IDLE_POLL_S)
+        self._watch = asyncio.create_task(self._watch_topic())
 
     async def publish(self, records: Sequence[Keyed]) -> None:
         """Write records and return when the broker has acknowledged each.
@@ -102,7 +91,7 @@ class Publisher:
         were acknowledged within the time-out (then any of them may have been stored). Raises
         TopicMissing when there is no such topic.
         """
-        if not self._topic_seen:
+        if self._topic_id is None:
             await self.require_topic(min(self._timeout_s, TOPIC_TIMEOUT_S))
         count, size = len(records), sum([len(key) + len(value) for key, value in records])
         if self._records + count > self._records_max or self._bytes + size > self._bytes_max:
@@ -111,7 +100,7 @@ class Publisher:
             self._poll_in(_BUSY_POLL_S)
         self._records += count
         self._bytes += size
-        delivery = _Delivery(count, size, self._loop.create_future(), self._settle)
+        delivery = Delivery(count, size, self._loop.create_future(), self._settle)
         self._due.add(delivery)
         self._produce(records, delivery)
         await delivery.future
@@ -126,16 +115,27 @@ class Publisher:
         await asyncio.shield(self._asked)
 
     async def _ask_for_topic(self, timeout_s: float) -> None:
-        # All topics, since a broker may make one that is asked for by name, with settings that
-        # are not ours. For the same reason nothing is produced before the topic was seen.
-        ask = self._producer.list_topics
         try:
-            found = await self._loop.run_in_executor(None, partial(ask, timeout=timeout_s))
-        except KafkaException:
-            raise BrokerError("Kafka does not answer") from None
-        if self._topic not in found.topics:
-            raise TopicMissing(f"there is no topic {self._topic}: run `tocsin migrate`")
-        self._topic_seen = True
+            found = await self._source.ask(timeout_s)
+        except TopicMissing:
+            if self._topic_id is not None:
+                self._topic_id = None
+                self._replace_producer("the topic is gone")
+            raise
+        except BrokerError:
+            self._unanswered_at, self._stuck = self._loop.time(), False
+            raise
+        if self._topic_id not in {None, found}:
+            self._replace_producer("the topic was made anew")
+        elif self._stuck:
+            self._replace_producer("Kafka answers, but acknowledges nothing")
+        self._topic_id = found
+
+    async def _watch_topic(self) -> None:
+        while True:
+            with contextlib.suppress(BrokerError):
+                await self.require_topic(TOPIC_TIMEOUT_S)
+            await asyncio.sleep(WATCH_S)
 
     async def stop(self) -> None:
         """Wait, as long as a publish may take, until all that was sent is settled; then end."""
@@ -146,10 +146,12 @@ class Publisher:
             await asyncio.sleep(_BUSY_POLL_S)
         self._timer.cancel()
         self._timer = None
+        if self._watch is not None:
+            self._watch.cancel()
         if self._records:
             log.error("kafka", error=f"{self._records} records were never confirmed")
 
-    def _produce(self, records: Sequence[Keyed], delivery: _Delivery) -> None:
+    def _produce(self, records: Sequence[Keyed], delivery: Delivery) -> None:
         report = delivery.acknowledge
         produce, topic = self._producer.produce, self._topic
         sent = 0
@@ -169,7 +171,7 @@ class Publisher:
         except KafkaException as error:  # so it tells of what it cannot go on from
             self._on_error(error.args[0])
         if self._fatal:
-            self._replace_producer()
+            self._replace_producer("the producer cannot go on")
         self._poll_in(_BUSY_POLL_S if self._records else _IDLE_POLL_S)
 
     def _poll_in(self, delay_s: float) -> None:
@@ -177,10 +179,14 @@ class Publisher:
             self._timer.cancel()
         self._timer = self._loop.call_later(delay_s, self._poll)
 
-    def _settle(self, delivery: _Delivery) -> None:
+    def _settle(self, delivery: Delivery) -> None:
         self._due.discard(delivery)
         self._records -= delivery.records
         self._bytes -= delivery.size
+        if delivery.error is None:
+            self._stuck = False
+        elif delivery.error.code() in _STUCK:
+            self._stuck = delivery.began > self._unanswered_at
         if delivery.future.done():  # its client has gone
             return
         if delivery.error is None:
@@ -191,10 +197,12 @@ class Publisher:
     def _new_producer(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._bootstrap,
+                "bootstrap.servers": self._settings.kafka_bootstrap,
                 "client.id": "tocsin-api",
                 "acks": "all",
                 "enable.idempotence": True,
+                # A producer's default, unlike a consumer's, is to have a missing topic created.
+                "allow.auto.create.topics": False,
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
                 "linger.ms": LINGER_MS,
@@ -215,13 +223,14 @@ class Publisher:
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
             self._fatal = True
 
-    def _replace_producer(self) -> None:
-        """Go on after an error that ends an idempotent producer; what was in flight has failed."""
-        log.error("kafka", error="the producer cannot go on, a new one takes over")
+    def _replace_producer(self, why: str) -> None:
+        """Go on with a new producer; what was in flight has failed."""
+        log.error("kafka", error=f"{why}: a new producer takes over")
         ended, self._producer = self._producer, self._new_producer()
         self._fatal = False
         for delivery in tuple(self._due):
-            delivery.give_up(delivery.remaining, KafkaError(KafkaError._FATAL))  # noqa: SLF001
+            delivery.give_up(delivery.remaining, KafkaError(KafkaError._FATAL, why))  # noqa: SLF001
+        self._stuck = False
         self._loop.run_in_executor(None, _end, ended)
 
 

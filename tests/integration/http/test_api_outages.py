@@ -78,6 +78,33 @@ def test_api_starts_without_a_broker_and_says_so(
     )
 
 
+def test_broker_that_comes_back_empty_is_written_again_within_seconds(
+    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+) -> None:
+    api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
+    create_topics(api.settings)
+    api.start()
+    assert api.ingest(record(service)).status_code == 202
+    own_broker.kill()
+    own_broker.start()
+    assert_problem(api.ingest(record(service)), 503)
+    missing = f"there is no topic {api.settings.topic}: run `tocsin migrate`"
+    wait_until(
+        lambda: missing in api.ingest(record(service)).json()["detail"],
+        "the missing topic is named",
+        deadline_s=10,
+    )
+    assert missing in str(assert_problem(api.client.get("/readyz"), 503)["detail"])
+    assert "logs" in "".join(create_topics(api.settings))  # nobody else has made it meanwhile
+    wait_until(
+        lambda: api.ingest(record(service)).status_code == 202,
+        "the API takes records again",
+        deadline_s=10,
+    )
+    assert api.client.get("/readyz").status_code == 200
+    assert api.topic_records(service)
+
+
 def test_known_key_ingests_while_the_database_is_away(
     make_api: Callable[..., Api], database_url: str, service: str
 ) -> None:

@@ -1,17 +1,19 @@
 """The publisher: bounded, all or nothing at its bounds, and rid of what its clients left behind."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from api.publisher import Publisher
 from stack.broker import LightBroker
-from tests.integration.http.conftest import read_topic
+from tests.integration.http.conftest import WAIT_S, read_topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import create_topics
+from tocsin.topics import admin_client, create_topics
 
 
 @pytest.fixture
@@ -120,3 +122,141 @@ def test_topic_is_never_made_by_producing_to_it(
 
     asyncio.run(work())
     assert own.topic in create_topics(own)
+
+
+@pytest.fixture
+def own(own_broker: LightBroker, unique_name: Callable[[str], str]) -> Settings:
+    """Settings for a broker to break; a write there may take longer than a test will wait."""
+    return Settings(
+        kafka_bootstrap=own_broker.bootstrap, topic=unique_name("logs"), publish_timeout_s=WAIT_S
+    )
+
+
+SOON_S = 10
+"""Within this a publisher is over the loss of its topic: less than a write may take."""
+
+
+async def publish_soon(publisher: Publisher) -> None:
+    """Publish as a client does that is told to try again."""
+    end = time.monotonic() + SOON_S
+    while True:
+        try:
+            return await asyncio.wait_for(publisher.publish([(b"k", b"v")]), SOON_S)
+        except BrokerError:
+            assert time.monotonic() < end, "the publisher does not recover"
+            await asyncio.sleep(0.1)
+
+
+def restart_empty(broker: LightBroker) -> None:
+    """Restart it from this thread, with whose end the broker's own would come."""
+    broker.kill()
+    broker.start()
+
+
+def delete_topic(settings: Settings) -> None:
+    admin = admin_client(settings)
+    admin.delete_topics([settings.topic])[settings.topic].result()
+
+
+def topics(settings: Settings) -> set[str]:
+    return set(admin_client(settings).list_topics(timeout=WAIT_S).topics)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_publisher_outlives_a_broker_that_came_back_empty(
+    own_broker: LightBroker, own: Settings, busy: bool
+) -> None:
+    create_topics(own)
+
+    async def work() -> None:
+        publisher = Publisher(own)
+        publisher.start()
+        await publisher.publish([(b"k", b"v")])
+        sent = [asyncio.create_task(publisher.publish([(b"k", b"v")])) for _ in range(3 * busy)]
+        await asyncio.sleep(0)
+        restart_empty(own_broker)
+        await asyncio.to_thread(create_topics, own)
+        await publish_soon(publisher)
+        await publisher.stop()
+        await asyncio.gather(*sent, return_exceptions=True)
+
+    asyncio.run(work())
+    assert b"v" in values(own)
+
+
+def test_topic_is_not_made_on_a_broker_that_came_back_empty(
+    own_broker: LightBroker, own: Settings
+) -> None:
+    create_topics(own)
+
+    async def work() -> None:
+        publisher = Publisher(own)
+        publisher.start()
+        await publisher.publish([(b"k", b"v")])
+        restart_empty(own_broker)
+        # Sent at once: a producer that knows nothing of it yet asks for its topic.
+        with pytest.raises(BrokerError):
+            await asyncio.wait_for(publisher.publish([(b"k", b"v")]), SOON_S)
+        with pytest.raises(TopicMissing, match="tocsin migrate"):
+            await publisher.publish([(b"k", b"v")])
+        assert own.topic not in await asyncio.to_thread(topics, own)
+        await asyncio.to_thread(create_topics, own)
+        await publish_soon(publisher)
+        await publisher.stop()
+
+    asyncio.run(work())
+
+
+def test_deleted_topic_is_soon_refused_and_not_made_again(
+    own_broker: LightBroker, own: Settings
+) -> None:
+    create_topics(own)
+
+    async def work() -> None:
+        publisher = Publisher(own)
+        publisher.start()
+        await publisher.publish([(b"k", b"v")])
+        await asyncio.to_thread(delete_topic, own)
+        end = time.monotonic() + SOON_S
+        while True:
+            try:
+                await publisher.publish([(b"k", b"v")])
+            except TopicMissing:
+                break
+            except BrokerError:
+                pass
+            assert time.monotonic() < end, "the loss of the topic is not noticed"
+            await asyncio.sleep(0.1)
+        for _ in range(3):
+            with pytest.raises(TopicMissing, match="tocsin migrate"):
+                await publisher.publish([(b"k", b"v")])
+        assert own.topic not in await asyncio.to_thread(topics, own)
+        await publisher.stop()
+
+    asyncio.run(work())
+
+
+def test_publisher_gets_over_an_empty_broker_that_gives_topics_no_id(
+    own_broker: LightBroker, own: Settings
+) -> None:
+    own = msgspec.structs.replace(own, publish_timeout_s=2)
+    create_topics(own)
+
+    async def work() -> None:
+        publisher = Publisher(own)
+        publisher.start()
+        ask = publisher._source.ask
+
+        async def ask_as_of_old(timeout_s: float) -> str:
+            await ask(timeout_s)
+            return ""
+
+        publisher._source.ask = ask_as_of_old  # type: ignore[method-assign]
+        publisher._topic_id = ""
+        await publisher.publish([(b"k", b"v")])
+        restart_empty(own_broker)
+        await asyncio.to_thread(create_topics, own)
+        await publish_soon(publisher)
+        await publisher.stop()
+
+    asyncio.run(work())
