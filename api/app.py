@@ -59,9 +59,13 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     docs = Docs(routes)
     app.ctx.description = docs.description
     for route in routes:
-        app.add_route(route.handler, route.path, methods=[route.method], name=_name(route))
-    app.add_route(docs.page, "/docs", methods=["GET"], name="docs")
-    app.add_route(docs.document, "/docs/openapi.json", methods=["GET"], name="openapi")
+        app.add_route(route.handler, route.path, methods=_methods(route.method), name=_name(route))
+    for path, handler in (
+        ("/", docs.lead),
+        ("/docs", docs.page),
+        ("/docs/openapi.json", docs.document),
+    ):
+        app.add_route(handler, path, methods=_methods("GET"))
     for kind in (Exception, RequestCancelled):  # the latter is no Exception
         app.error_handler.add(kind, answer_exception)
     app.register_middleware(_end, "response")
@@ -85,6 +89,11 @@ def _routes(
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),
     )
+
+
+def _methods(method: str) -> list[str]:
+    """Return what a route answers: whatever can be got has a head."""
+    return ["GET", "HEAD"] if method == "GET" else [method]
 
 
 def _name(route: Route) -> str:

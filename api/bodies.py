@@ -8,15 +8,28 @@ from sanic import HTTPResponse, Request
 from api.problems import Refusal
 
 JSON = "application/json"
+_CHARSETS = frozenset({"utf-8", "utf8"})
 
 T = TypeVar("T")
+
+
+class TooDeep(Refusal):
+    """The refusal of JSON that is nested too deeply to be read."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "body: nested too deeply")
 
 
 def require_json(request: Request) -> None:
     """Refuse a body that is not said to be JSON, or is compressed."""
     given = request.headers.get("content-type", "")
-    if given.partition(";")[0].strip().lower() != JSON:
+    kind, *parameters = [part.strip().lower() for part in given.split(";")]
+    if kind != JSON:
         raise Refusal(415, f"Content-Type: send {JSON}", headers={"Accept": JSON})
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "charset" and value.strip('"') not in _CHARSETS:
+            raise Refusal(415, "Content-Type: send UTF-8, in no other charset")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "Content-Encoding: send the body uncompressed")
 
@@ -38,7 +51,7 @@ def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     except UnicodeDecodeError:
         raise Refusal(400, "body: not UTF-8") from None
     except RecursionError:
-        raise Refusal(400, "body: nested too deeply") from None
+        raise TooDeep from None
 
 
 def json_answer(content: Any, status: int = 200) -> HTTPResponse:

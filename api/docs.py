@@ -1,6 +1,7 @@
 """The OpenAPI document and its page, which needs no network: plain HTML, no script."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +22,12 @@ h2 code { font-size: 1rem; }
 table { border-collapse: collapse; }
 td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
 """
+_CREDENTIALS = {
+    "accessToken": "an access token (`Authorization: Bearer …`)",
+    "ingestKey": "an ingest key (`Authorization: Bearer tcs_…`)",
+    "ingestKeyHeader": "the same as `X-API-Key: tcs_…`",
+}
+_CODE = re.compile(r"`([^`]+)`")
 
 
 class Docs:
@@ -30,6 +37,10 @@ class Docs:
         self.description = document(routes)
         self._json = msgspec.json.encode(self.description)
         self._html = page(self.description).encode()
+
+    async def lead(self, _request: Request) -> HTTPResponse:
+        """Lead whoever knows but the address to the page."""
+        return HTTPResponse(status=302, headers={"Location": "/docs"})
 
     async def document(self, _request: Request) -> HTTPResponse:
         """Answer the OpenAPI document."""
@@ -48,7 +59,7 @@ def page(described: dict[str, Any]) -> str:
     """Return the page of an OpenAPI document."""
     info = described["info"]
     html = Document(f"{info['title']} API", lang="en").style(_STYLE)
-    html.h1(f"{info['title']} API {info['version']}").p(info["description"])
+    html.h1(f"{info['title']} API {info['version']}").p(_prose(info["description"]))
     html.p(E("Machine-readable: ").a("openapi.json", href="/docs/openapi.json"))
     for path, operations in described["paths"].items():
         for method, entry in operations.items():
@@ -61,26 +72,44 @@ def page(described: dict[str, Any]) -> str:
 
 def _operation(method: str, path: str, entry: dict[str, Any]) -> Builder:
     html = E.h2(E.code(E.span(method.upper(), class_="method")(path)))
-    html.p(E.strong(entry["summary"])(". ", entry.get("description", "")))
-    needs = [" or ".join(need) or "nobody" for need in map(list, entry["security"])]
-    html.p("Needs: ", " or ".join(needs) or "nothing")
+    html.p(E.strong(entry["summary"])(". ", _prose(entry.get("description", ""))))
+    html.p(_prose(_needs(entry["security"])))
     with html.table:
         for parameter in entry["parameters"]:
             html.tr(
                 E.td(E.code(parameter["name"]))
                 .td(parameter["in"])
-                .td(parameter.get("description", ""))
+                .td(_prose(parameter.get("description", "")))
             )
         if "requestBody" in entry:
             html.tr(E.td("body").td("").td(_links(entry["requestBody"]["content"])))
         for status, answer in entry["responses"].items():
-            html.tr(E.td(E.code(status)).td(answer["description"]).td(_links(answer["content"])))
+            html.tr(
+                E.td(E.code(status)).td(_prose(answer["description"])).td(_links(answer["content"]))
+            )
     return html
 
 
 def _type(name: str, schema: dict[str, Any]) -> Builder:
     text = msgspec.json.format(msgspec.json.encode(schema)).decode()
-    return E.h3(name, id=name).pre(text)
+    return E.h3(name, id=name).pre(_prose(text))
+
+
+def _needs(security: Iterable[dict[str, list[str]]]) -> str:
+    """Say in words what a request must carry; an empty requirement makes the others optional."""
+    ways = list(security)
+    named = ", or ".join(_CREDENTIALS[name] for way in ways for name in way)
+    if not named:
+        return "Needs no credentials."
+    return f"May need {named}." if {} in ways else f"Needs {named}."
+
+
+def _prose(text: str) -> Builder:
+    """Set what stands between backticks as code."""
+    html = E("")
+    for number, part in enumerate(_CODE.split(text)):
+        html(E.code(part) if number % 2 else part)
+    return html
 
 
 def _links(content: dict[str, Any]) -> Builder:

@@ -1,13 +1,15 @@
 """`POST /ingest`: records in, each checked by itself, answered when Kafka has them all."""
 
+import re
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from sanic import HTTPResponse, Request
 
-from api.bodies import decode, json_answer, require_json
+from api.bodies import TooDeep, decode, json_answer, require_json
 from api.keys import KeyRing
 from api.openapi import INGEST_KEY, operation
 from api.problems import Refusal
@@ -31,6 +33,9 @@ _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _SINGLE = msgspec.json.Decoder(Raw)
 _SPACE = b" \t\r\n"
+_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_MARKS_MAX = 500_000
+"""So many marks are looked at one by one, within half a second."""
 
 
 class SentRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,10 +122,39 @@ def split_records(body: bytes) -> list[Raw]:
     first = body.lstrip(_SPACE)[:1]
     if not first:
         raise Refusal(400, "body: empty, send a record or an array of records")
-    raws = decode(body, _ARRAY) if first == b"[" else [decode(body, _SINGLE)]
+    raws = _array(body) if first == b"[" else [decode(body, _SINGLE)]
     if not raws:
         raise Refusal(400, "body: an empty array, send at least one record")
     return raws
+
+
+def _array(body: bytes) -> list[Raw]:
+    try:
+        return decode(body, _ARRAY)
+    except TooDeep:
+        return _deep_array(body)
+
+
+def _deep_array(body: bytes) -> list[Raw]:
+    """Cut an array that holds a record nested too deeply to be read: it sinks no other.
+
+    Only brackets, commas and strings are looked at; each record is still to be parsed.
+    """
+    cuts: list[int] = []
+    depth = 0
+    for number, mark in enumerate(_MARKS.finditer(body)):
+        first = mark[0][:1]
+        if first in b"[{":
+            depth += 1
+        elif first in b"]}":
+            depth -= 1
+        if depth == 0 or (depth == 1 and (first == b"," or not cuts)):
+            cuts.append(mark.start())
+        if depth == 0 or number == _MARKS_MAX:
+            break
+    if depth or body[cuts[-1] + 1 :].strip(_SPACE):
+        raise TooDeep
+    return [Raw(body[a + 1 : b].strip(_SPACE)) for a, b in pairwise(cuts)]
 
 
 def check_records(

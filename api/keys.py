@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -19,6 +21,8 @@ FRESH_S = 5.0
 """How long a key is believed before it is looked up again: a revoked one works no longer."""
 _KNOWN_MAX = 10_000
 _PREFIX = "tcs"
+# As `new_key` makes them: nothing else reaches the database.
+_KEY = re.compile(_PREFIX + r"_([0-9a-f]{16})_([A-Za-z0-9_-]{1,100})")
 _UNKNOWN = "the ingest key is unknown or revoked: `tocsin keys create --name NAME` makes one"
 
 log = structlog.get_logger(__name__)
@@ -30,6 +34,14 @@ class NewKey(Struct, frozen=True):
     id: str
     text: str
     hash: bytes
+
+    def __repr__(self) -> str:
+        """Leave the secret out."""
+        return f"NewKey(id={self.id!r}, …)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Leave the secret out."""
+        return [("id", self.id)]
 
 
 class _Known(Struct):
@@ -67,10 +79,10 @@ class KeyRing:
         text = request.headers.get("x-api-key") or bearer(request)
         if text is None:
             raise unauthorized("send an ingest key as `Authorization: Bearer <key>` or `X-API-Key`")
-        prefix, _, rest = text.partition("_")
-        key_id, _, secret = rest.partition("_")
-        if prefix != _PREFIX or not secret or len(text) > 128:
+        parts = _KEY.fullmatch(text)
+        if parts is None:
             raise unauthorized("this takes an ingest key, tcs_<id>_<secret>, and no other token")
+        key_id, secret = parts.groups()
         known = self._known.get(key_id)
         # While one request asks again, the others go on with what is known.
         if known is None or (known.fresh_until < self._clock() and key_id not in self._lookups):
@@ -110,4 +122,4 @@ class KeyRing:
 
 
 def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(secret.encode()).digest()

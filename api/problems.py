@@ -12,13 +12,16 @@ import structlog
 from msgspec import Struct
 from sanic import HTTPResponse, Request
 from sanic.constants import HTTP_METHODS
-from sanic.exceptions import MethodNotAllowed, RequestCancelled, SanicException
+from sanic.exceptions import MethodNotAllowed, PayloadTooLarge, RequestCancelled, SanicException
+from sanic.http import Http
 
 from tocsin.errors import AlreadyExists, BrokerError, NotFound, StorageError
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
 RETRY_AFTER_S = 2
+DRAINED_BYTES_MAX = 64 * 1024 * 1024
+"""So much of a body that is refused as too large is still read; who sends more meets a reset."""
 CLIENT_GONE = 499
 """What the log says of a client that left before its answer; nobody receives it."""
 # Unique without asking the system for random bytes at every request.
@@ -83,6 +86,8 @@ def answer_exception(request: Request, exception: BaseException) -> HTTPResponse
     if isinstance(exception, MethodNotAllowed):
         # Sanic leaves it out where the path holds a parameter.
         exception.headers = {"Allow": ", ".join(_allowed_methods(request))}
+    if isinstance(exception, PayloadTooLarge):
+        _drain(request)
     refusal = _refusal(exception)
     if refusal is None:
         log.error("unexpected", exc_info=exception, request_id=request_id(request))
@@ -96,7 +101,8 @@ def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:
         type="about:blank",
         title=HTTPStatus(refusal.status).phrase,
         status=refusal.status,
-        detail=refusal.detail,
+        # Sanic quotes what it refuses, and a header's bytes need not be UTF-8.
+        detail=refusal.detail.encode(errors="replace").decode(),
         request_id=request_id(request),
     )
     document = {**msgspec.structs.asdict(problem), **refusal.members}
@@ -106,6 +112,16 @@ def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:
         headers=refusal.headers,
         content_type=PROBLEM_JSON,
     )
+
+
+def _drain(request: Request) -> None:
+    """Let Sanic read the rest of the body and drop it, before it closes the connection.
+
+    To close on a client that still sends is to reset it, before it has read its answer.
+    """
+    stream = request.stream
+    if isinstance(stream, Http):
+        stream.request_max_size = stream.protocol.request_max_size = DRAINED_BYTES_MAX
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -1,15 +1,17 @@
 """Ingest: what is acknowledged is on the topic; what is bad is named and sinks nothing else."""
 
 import gzip
+import http.client
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.http.conftest import Api
+from tests.integration.http.conftest import WAIT_S, Api
 from tocsin.records import MESSAGE_BYTES_MAX, parse_record
 
 NOW = datetime.now(timezone.utc)
@@ -86,6 +88,44 @@ def test_one_bad_record_does_not_sink_the_batch(api: Api, service: str) -> None:
     assert refused["index"] == 1
     assert "level" in refused["reason"]
     assert len(api.topic_records(service)) == 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'{"a":1e1000000000000000000}',
+        b'{"a":-1E+1000000000000000000}',
+        b'{"a":1e' + b"9" * 6000 + b"}",
+        b'{"a":' + b"9" * 20_000 + b"}",
+    ],
+)
+def test_number_beyond_all_bounds_sinks_no_other_record(
+    api: Api, service: str, metadata: bytes
+) -> None:
+    good = json.dumps(record(service)).encode()
+    bad = good[:-1] + b', "metadata": ' + metadata + b"}"
+    answer = api.ingest(b"[" + b",".join([good, bad, good]) + b"]")
+    assert answer.status_code == 202
+    assert [row["index"] for row in answer.json()["refused"]] == [1]
+    assert len(api.topic_records(service)) == 2
+
+
+def test_record_of_any_depth_sinks_no_other_record(api: Api, service: str) -> None:
+    # Somewhere here the parser, the checks and the splitting of the request give up, in turn.
+    good = json.dumps(record(service)).encode()
+    outcomes = []
+    for depth in [*range(900, 1011), 5000]:
+        for opening, closing in ((b'{"a":', b"}"), (b"[", b"]")):
+            nested = opening * depth + b"1" + closing * depth
+            metadata = b'{"long": "' + b"x" * 11_000 + b'", "deep": ' + nested + b"}"
+            bad = good[:-1] + b', "metadata": ' + metadata + b"}"
+            answer = api.ingest(b"[" + b" , ".join([good, bad, good]) + b"]")
+            assert answer.status_code == 202, (depth, answer.text)
+            outcomes.append([row["index"] for row in answer.json()["refused"]])
+            assert answer.json()["accepted"] + len(outcomes[-1]) == 3
+    assert outcomes[0] == []
+    assert outcomes[-1] == [1]
+    assert all(refused in ([], [1]) for refused in outcomes)
 
 
 def test_batch_without_a_good_record_is_refused_with_every_reason(api: Api, service: str) -> None:
@@ -174,6 +214,8 @@ def test_body_that_holds_no_record_is_refused(api: Api, body: bytes) -> None:
         {"content_type": "text/plain"},
         {"content_type": "application/x-www-form-urlencoded"},
         {"content_type": ""},
+        {"content_type": "application/json; charset=latin-1"},
+        {"content_type": 'application/json; x=y; Charset="UTF-16"'},
         {"content_encoding": "gzip"},
     ],
 )
@@ -183,7 +225,15 @@ def test_body_of_another_type_is_refused(api: Api, service: str, headers: dict[s
     assert_problem(api.ingest(sent, **headers), 415)
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json; profile=x;",
+        "Application/JSON",
+    ],
+)
 def test_json_is_known_by_any_spelling(api: Api, service: str, content_type: str) -> None:
     assert api.ingest(record(service), content_type=content_type).status_code == 202
 
@@ -229,6 +279,62 @@ def test_key_with_bytes_beyond_ascii_is_refused(api: Api) -> None:
     assert_problem(answer, 401)
 
 
+@pytest.mark.parametrize("odd", [b"\0", b"\xff\xfe", b"\xc3\xa9", b"\x7f", b"\x1b[0m"])
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        (b"X-API-Key", b"tcs_%bab_cd", 401),
+        (b"X-API-Key", b"tcs_0123456789abcdef_%b", 401),
+        (b"X-API-Key", b"%b", 401),
+        (b"Authorization", b"Bearer tcs_%bab_cd", 401),
+        (b"Authorization", b"%b", 401),
+        (b"Content-Type", b"application/json%b", 401),
+        (b"Content-Encoding", b"%b", 401),
+        (b"X-Request-ID", b"%b", 401),
+        (b"Expect", b"%b", 417),
+        (b"Content-Length", b"%b", 400),
+    ],
+)
+def test_header_of_odd_bytes_is_the_clients_mistake(
+    api: Api, header: bytes, value: bytes, status: int, odd: bytes
+) -> None:
+    lines = {b"Content-Length": b"0", b"Connection": b"close", header: value.replace(b"%b", odd)}
+    head = b"".join(b"%b: %b\r\n" % line for line in lines.items())
+    answer = exchange(api, b"POST /ingest HTTP/1.1\r\n" + head + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize("odd", [b"\0", b"\xff\xfe", b"\xc3\xa9"])
+@pytest.mark.parametrize("header", ["content-type", "content-encoding"])
+def test_body_of_an_odd_type_is_refused(api: Api, header: str, odd: bytes) -> None:
+    lines = {"x-api-key": api.key, "content-type": "application/json", "content-length": "2"}
+    lines[header] = f"application/json; charset={odd.decode('latin-1')}"
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+    answer = exchange(api, b"POST /ingest HTTP/1.1\r\nconnection: close\r\n" + head + b"\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 415 "), answer
+
+
+@pytest.mark.parametrize("odd", [b"\0", b"\xff\xfe", b"\xc3\xa9"])
+def test_access_token_of_odd_bytes_is_refused(api: Api, odd: bytes) -> None:
+    head = b"GET /incidents HTTP/1.1\r\nconnection: close\r\nauthorization: Bearer a.%b.c\r\n\r\n"
+    assert exchange(api, head % odd).startswith(b"HTTP/1.1 401 ")
+
+
+def test_method_of_odd_bytes_is_refused(api: Api) -> None:
+    answer = exchange(api, b"G\xff\xfeT /healthz HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405 "), answer
+
+
+def exchange(api: Api, request: bytes) -> bytes:
+    """Send bytes as they are and return the whole answer."""
+    address = (api.settings.api_host, api.settings.api_port)
+    with socket.create_connection(address, WAIT_S) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 def test_access_token_does_not_ingest(api: Api, service: str) -> None:
     assert_problem(api.ingest(record(service), **api.headers("admin")), 401)
 
@@ -239,4 +345,26 @@ def test_requests_over_the_limits_are_refused_as_too_large(
     small = make_api(TOCSIN_MAX_BODY_BYTES="20000", TOCSIN_MAX_BATCH_RECORDS="10")
     small.start()
     assert_problem(small.ingest([record(service)] * 11), 413)
+    assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)
+
+
+def test_answer_reaches_a_client_that_sends_far_too_much(
+    make_api: Callable[..., Api], service: str
+) -> None:
+    small = make_api(TOCSIN_MAX_BODY_BYTES="20000")
+    small.start()
+    piece = b"x" * 1_000_000
+
+    def chunks() -> Iterator[bytes]:
+        yield from [piece] * 16
+
+    # A client that reads nothing before it has sent everything, as most do.
+    connection = http.client.HTTPConnection(small.settings.api_host, small.settings.api_port)
+    headers = {"X-API-Key": small.key, "Content-Type": "application/json"}
+    for body in (piece * 16, chunks()):
+        connection.request("POST", "/ingest", body, headers, encode_chunked=True)
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert json.loads(answer.read())["detail"] == "Request body exceeds the size limit"
+    connection.close()
     assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)

@@ -117,7 +117,6 @@ def test_api_is_alive_and_ready(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
         ("GET", "/nothing", 404),
         ("GET", "/../etc/passwd", 404),
         ("GET", "/incidents/%2e%2e/%2e%2e", 404),
@@ -126,12 +125,37 @@ def test_api_is_alive_and_ready(api: Api) -> None:
         ("TRACE", "/healthz", 405),
         ("PUT", "/incidents/1", 405),
         ("OPTIONS", "/ingest", 405),
+        ("HEAD", "/ingest", 405),
+        ("POST", "/", 405),
     ],
 )
 def test_unknown_route_is_a_problem(api: Api, method: str, path: str, status: int) -> None:
     answer = api.client.request(method, path)
-    assert_problem(answer, status)
+    if method == "HEAD":
+        assert (answer.status_code, answer.content) == (status, b"")
+    else:
+        assert_problem(answer, status)
     assert bool(answer.headers.get("allow")) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/docs/openapi.json", "/"])
+def test_head_is_the_answer_without_its_body(api: Api, path: str) -> None:
+    got, head = api.client.get(path), api.client.head(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    for name in ("content-type", "content-length", "location"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_head_of_what_needs_a_token_needs_it_too(api: Api) -> None:
+    assert api.client.head("/incidents").status_code == 401
+    assert api.client.head("/incidents", headers=api.headers()).status_code == 200
+
+
+def test_bare_address_leads_to_the_page(api: Api) -> None:
+    answer = api.client.get("/")
+    assert answer.status_code == 302
+    assert api.client.get(answer.headers["location"]).text.startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +206,7 @@ def test_description_is_served_and_its_page_needs_nothing_else(api: Api) -> None
     for path in described.json()["paths"]:
         assert path in page.text
     assert "<script" not in page.text
+    assert "`" not in page.text
     assert "//" not in page.text.replace("http://", "").replace("https://", "")
     assert not re.search(r'(src|href)="?https?:', page.text)
 

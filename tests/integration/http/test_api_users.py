@@ -86,6 +86,22 @@ def test_unknown_user_and_wrong_password_get_one_answer_in_one_time(api: Api, em
         {"email": "a b@example.org"},
         {"email": "a\0@example.org"},
         {"email": "x" * 250 + "@example.org"},
+        {"email": "a@example.org\n"},
+        {"email": "a\n@example.org"},
+        {"email": "a@example.org\r\n"},
+        {"email": "a\x7f@example.org"},
+        {"email": "a\x1b@example.org"},
+        {"email": "a\u200b@example.org"},
+        {"email": "a\ufeff@example.org"},
+        {"email": "\u202ea@example.org"},
+        {"email": "a\xa0@example.org"},
+        {"email": "jos\u00e9@example.org"},
+        {"email": "jose\u0301@example.org"},
+        {"email": "\u0430@example.org"},
+        {"email": "a@ex\u00e4mple.org"},
+        {"email": "a@example..org"},
+        {"email": "a@-example.org"},
+        {"email": "a@example.org."},
         {"email": 7},
         {"email": None},
         {"email": ["a@example.org"]},
@@ -110,6 +126,14 @@ def test_user_that_cannot_be_is_refused(api: Api, email: str, change: dict[str, 
 def test_body_that_is_no_person_is_refused(api: Api, path: str, body: bytes) -> None:
     answer = api.client.post(path, content=body, headers={"content-type": "application/json"})
     assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize("local", ["a.b+tag", "o'neil", "x_y-z", "{a}|b~", "1"])
+def test_address_of_any_usual_kind_is_taken(api: Api, service: str, local: str) -> None:
+    address = f"{local}@{service}.example.xn--p1ai"
+    body = {"email": address, "password": PASSWORD}
+    assert api.client.post("/users", json=body).json()["email"] == address
+    assert api.client.post("/auth/login", json=body).is_success
 
 
 @pytest.mark.parametrize("email", ["' OR '1'='1", "a@b.cc'; DROP TABLE users; --", "a\0@b.cc"])
@@ -140,6 +164,9 @@ def test_command_line_refuses_what_the_api_refuses(api: Api, email: str) -> None
         create_user(api.settings, email, "short", "viewer")
     with pytest.raises(SettingsError, match="--email"):
         create_user(api.settings, "nobody", PASSWORD, "viewer")
+    for odd in (f"{email}\n", f"\u200b{email}", f"jos\u00e9{email}", f"\x7f{email}"):
+        with pytest.raises(SettingsError, match="--email"):
+            create_user(api.settings, odd, PASSWORD, "viewer")
     create_user(api.settings, email, PASSWORD, "viewer")
     with pytest.raises(AlreadyExists):
         create_user(api.settings, email.upper(), PASSWORD, "viewer")

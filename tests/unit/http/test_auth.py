@@ -1,13 +1,17 @@
 """Roles, passwords and keys, without a server."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
+from rich.pretty import pretty_repr
 
 from api.auth import Role, Tokens
 from api.keys import new_key
 from api.passwords import BYTES_MAX, Passwords, password_fault
 from api.problems import Refusal
+from api.users import Login, NewUser
+from sql.reader import CredentialsRow
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings
 
@@ -79,3 +83,20 @@ def test_new_keys_differ_and_hide_their_secret() -> None:
         assert (prefix, key_id) == ("tcs", key.id)
         assert len(secret) >= 43
         assert secret.encode() not in key.hash
+
+
+def test_nothing_that_holds_a_secret_shows_it() -> None:
+    key = new_key()
+    secret = "correct horse battery"
+    holders = [
+        key,
+        NewUser("a@example.org", secret),
+        Login("a@example.org", secret),
+        CredentialsRow(id=uuid4(), role="admin", password_hash=secret),
+    ]
+    for text in (*map(repr, holders), *map(str, holders), *map(pretty_repr, holders)):
+        assert secret not in text
+        assert key.text.split("_", 2)[2] not in text
+        assert repr(key.hash) not in text
+    assert key.id in repr(key)
+    assert "a@example.org" in repr(holders[1])

@@ -41,7 +41,9 @@ def test_every_route_is_described(described: dict[str, Any]) -> None:
     told = {
         (method.upper(), path) for path, methods in described["paths"].items() for method in methods
     }
-    assert served - told == {("GET", "/docs"), ("GET", "/docs/openapi.json")}
+    heads = {("HEAD", path) for method, path in served if method == "GET"}
+    pages = {("GET", "/"), ("GET", "/docs"), ("GET", "/docs/openapi.json")}
+    assert served - told == heads | pages
     assert told <= served
 
 
@@ -75,6 +77,20 @@ def test_page_tells_every_operation_and_type(described: dict[str, Any]) -> None:
         assert path in html
     for name in described["components"]["schemas"]:
         assert f'id="{name}"' in html or f"id={name}" in html
+
+
+def test_page_reads_as_prose(described: dict[str, Any]) -> None:
+    html = page(described)
+    assert "`" not in html
+    assert "<code>totalPages</code>" in html
+    for scheme in described["components"]["securitySchemes"]:
+        assert scheme not in html
+    for sentence in (
+        "Needs an ingest key (<code>Authorization: Bearer tcs_…</code>), or",
+        "May need an access token",
+        "Needs no credentials.",
+    ):
+        assert sentence in html
 
 
 def test_route_without_a_description_is_found_out() -> None:
