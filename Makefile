@@ -7,10 +7,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 export PYTHON
 
 .NOTPARALLEL:
-.PHONY: help demo up show down test check format bench quality pictures lock clean
+.PHONY: help demo up show down test test-long check format bench quality pictures lock clean
 
 help: ## list what make can do
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@printf '\n%s\n%s\n' 'Ports of make up: STACK_DATABASE_PORT (5432), STACK_BROKER_PORT (9092),' \
 		'TOCSIN_API_PORT (8000). To choose another: make up TOCSIN_API_PORT=8001'
 
@@ -28,6 +28,9 @@ down: .venv/installed-run ## stop what `make up` left running and delete its dat
 
 test: root-for-test .venv/installed-dev ## run all tests on real servers; ARGS="-k name" for some
 	@REQUIRE_SERVICES=1 $(BIN)/pytest $(ARGS)
+
+test-long: root-for-test .venv/installed-dev ## run the tests that take minutes each
+	@REQUIRE_SERVICES=1 $(BIN)/pytest -m long $(ARGS)
 
 check: .venv/installed-dev ## lint, format, types, import contracts, compose and workflow schemas
 	@$(BIN)/ruff check --quiet

@@ -97,7 +97,15 @@ class Line:
         arguments: dict[str, Any] = {} if partition < 0 else {"partition": partition}
         if arrival_ms is not None:
             arguments["timestamp"] = arrival_ms
-        self._producer.produce(self.settings.topic, value, key, on_delivery=_delivered, **arguments)
+        while True:
+            try:
+                self._producer.produce(
+                    self.settings.topic, value, key, on_delivery=_delivered, **arguments
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                break
         self._producer.poll(0)
 
     def flush(self) -> None:
@@ -118,14 +126,21 @@ class Line:
         """Return how many rows a table has."""
         return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
 
-    def wait_for(self, condition: Callable[[], object], what: str, flow: Process) -> None:
+    def wait_for(
+        self,
+        condition: Callable[[], object],
+        what: str,
+        flow: Process,
+        *,
+        deadline_s: float = WAIT_S,
+    ) -> None:
         """Wait until the condition holds; fail when the flow ends before."""
 
         def holds() -> object:
             flow.require_running()
             return condition()
 
-        wait_until(holds, what, deadline_s=WAIT_S)
+        wait_until(holds, what, deadline_s=deadline_s)
 
     def wait_for_logs(self, expected: int, flow: Process) -> None:
         """Wait until so many logs are stored."""
