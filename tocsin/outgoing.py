@@ -33,6 +33,8 @@ class ConfirmedProducer:
                 "client.id": "tocsin-flow",
                 "acks": "all",
                 "enable.idempotence": True,
+                # A topic that a broker makes by itself has the wrong settings.
+                "allow.auto.create.topics": False,
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),

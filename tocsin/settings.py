@@ -16,6 +16,8 @@ _PREFIX = "TOCSIN_"
 PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 (its name, not its value)
 _NO_SETTINGS = frozenset({PASSWORD_VARIABLE, "TOCSIN_URL"})  # read by clients of the API
 
+_TOPIC = r"^[A-Za-z0-9._-]{1,200}$(?!\n)"  # `$` alone matches before a last newline, too
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -35,10 +37,11 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
         str, Meta(min_length=1, description="Kafka brokers, host:port separated by commas")
     ] = "127.0.0.1:9092"
     topic: Annotated[
-        str, Meta(pattern="^[A-Za-z0-9._-]{1,200}$", description="Topic that logs are read from")
+        str,
+        Meta(pattern=_TOPIC, description="Topic that logs are read from"),
     ] = "logs"
     incidents_topic: Annotated[
-        str, Meta(pattern="^[A-Za-z0-9._-]{1,200}$", description="Topic of incident changes")
+        str, Meta(pattern=_TOPIC, description="Topic of incident changes")
     ] = "incidents"
     partitions: Annotated[
         Count, Meta(description="Partitions of the topics that `tocsin migrate` creates")
@@ -88,6 +91,10 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     def __repr__(self) -> str:
         """Name the class alone: values may be secrets."""
         return "Settings(…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show rich no more than `repr` does."""
+        return []
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from rich.pretty import pretty_repr
 
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings, load_settings, require_jwt_secret, settings_table
@@ -41,6 +42,7 @@ def test_empty_variable_counts_as_not_set() -> None:
         ({"TOCSIN_REGISTRATION": "maybe"}, "TOCSIN_REGISTRATION: invalid enum value"),
         ({"TOCSIN_EPOCH_S": "0"}, "TOCSIN_EPOCH_S: expected `float` > 0"),
         ({"TOCSIN_TOPIC": "a b"}, "TOCSIN_TOPIC: expected `str` matching"),
+        ({"TOCSIN_TOPIC": "logs\n"}, "TOCSIN_TOPIC: expected `str` matching"),
         ({"TOCSIN_REGISTRATON": "open"}, "did you mean TOCSIN_REGISTRATION?"),
     ],
 )
@@ -64,3 +66,6 @@ def test_settings_never_show_their_values() -> None:
     )
     assert "s3cret" not in f"{settings!r} {settings}"
     assert "pw" not in f"{settings!r} {settings}"
+    shown = pretty_repr(settings)
+    assert "s3cret" not in shown
+    assert "pw" not in shown
