@@ -26,7 +26,7 @@ from flows.recompute import (
 )
 from flows.rows import IncidentRow, WindowRow
 from flows.wording import minute, span
-from tocsin.detection import WINDOW_MS, IncidentKind, SettingsTimeline
+from tocsin.detection import WINDOW_MS, IncidentKind, Preset, SettingsTimeline
 
 
 class Reach(str, Enum):
@@ -124,11 +124,10 @@ def _judged(case: Case, again: Replay | None) -> _Judged:
     if again is None or case.judged not in again.windows:
         return _Judged(plain, guarded, plain_counts, {}, {}, None)
     guarded = guarded_of(again.windows[case.judged])
+    frozen_at = again.frozen_at
+    if frozen_at is not None and case.timeline.at(frozen_at).preset is Preset.GUARDED:
+        return _Judged(plain, guarded, plain_counts, {}, {}, frozen_at)
     own = _newest_members(case, again, counts)
-    total = sum(own.values())
-    if guarded is None or (guarded.n, guarded.errors) != (len(own), total):
-        # It is that of the window that confirmed the incident before.
-        return _Judged(plain, guarded, plain_counts, {}, {}, again.frozen_at)
     oldest = min(own, default=case.judged)
     skipped = {number: why for number, why in again.left_out.items() if number > oldest}
     return _Judged(plain, guarded, plain_counts, own, skipped, None)
@@ -180,8 +179,10 @@ def _baselines(case: Case, judged: _Judged) -> list[str]:
     if judged.guarded is None or incident.detected_late:
         return lines
     if judged.frozen_at is not None:
-        lines.append(f"Guarded baseline: still that of {minute(judged.frozen_at)}, which confirmed")
-        lines.append("  the incident before this one")
+        frozen = minute(judged.frozen_at)
+        lines.append(
+            f"Guarded baseline: still that of {frozen}, which confirmed the incident before"
+        )
     lines += arithmetic.members("Guarded", judged.guarded_counts)
     lines += arithmetic.left_out(judged.left_out)
     lines += arithmetic.sums("Guarded", judged.guarded)

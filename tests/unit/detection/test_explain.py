@@ -45,6 +45,15 @@ def assert_agrees(explanation: Explanation) -> None:
     assert explanation.agrees, "\n".join(explanation.lines)
 
 
+def assert_windows_make_the_sums(explanation: Explanation) -> None:
+    """The windows that are told are those of the baseline, wherever they are told."""
+    for numbers in (explanation.plain, explanation.guarded):
+        if numbers is not None and numbers.windows:
+            counts = [window.errors for window in numbers.windows]
+            squares = sum(count * count for count in counts)
+            assert (len(counts), sum(counts), squares) == (numbers.n, numbers.sum, numbers.squares)
+
+
 def burst(timeline: SettingsTimeline = GUARDED) -> Service:
     """A service that is normal for 40 minutes and then has three bad ones."""
     return Service(timeline).minutes([1, 2] * 20 + [60, 45, 50] + [1, 2] * 5)
@@ -61,6 +70,7 @@ def test_every_incident_of_the_week_is_recomputed_to_the_last_bit(preset: str) -
             tables = replay(closed_runs(own), own[-1][0] + 2, timeline, service_id=service)
             for explanation in explained(tables, timeline):
                 assert_agrees(explanation)
+                assert_windows_make_the_sums(explanation)
                 assert explanation.reach is Reach.FULL
                 count += 1
     assert count > 1200
@@ -116,7 +126,9 @@ def test_every_incident_of_any_stream_is_recomputed_at_any_moment(
     for tables, rows in moments(stream, timeline):
         for row in rows:
             if is_of_this_life(row, tables):
-                assert_agrees(explain(row, tables.windows.values(), timeline))
+                explanation = explain(row, tables.windows.values(), timeline)
+                assert_agrees(explanation)
+                assert_windows_make_the_sums(explanation)
 
 
 DECIDING = [
@@ -284,6 +296,42 @@ def test_incident_opened_by_late_records_is_recomputed() -> None:
     assert "  2 of them on time, the others late" in explanation.lines
     assert explanation.plain is not None
     assert explanation.plain.errors == 32
+
+
+def test_window_that_waits_is_not_held_against_an_incident_of_late_records() -> None:
+    service = Service().minutes([1, 2] * 20)
+    service.run(30, 30, 0)
+    service.minutes([1, 2, 1, 60], start=40)
+    explanation = only(service.tables)
+    assert_agrees(explanation)
+    assert "Not confirmed: no breach with z' > 7, and no 3 breaches in a row" in explanation.lines
+    service.minutes([60, 60], start=44)
+    assert len(explained(service.tables)) == 2
+    for later in explained(service.tables):
+        assert_agrees(later)
+
+
+def test_incident_right_after_another_is_explained_by_the_frozen_baseline() -> None:
+    service = Service().minutes([1, 2] * 20 + [60] + [1] * 5 + [60] + [1] * 8)
+    first, second = explained(service.tables)
+    assert_agrees(first)
+    assert_agrees(second)
+    told = "Guarded baseline: still that of 1970-01-01 00:40, which confirmed the incident before"
+    assert told in second.lines
+    assert first.guarded is not None
+    assert second.guarded is not None
+    assert second.guarded.sum == first.guarded.sum
+    assert not second.guarded.windows
+
+
+def test_service_that_late_records_kept_known_is_replayed_from_its_first_window() -> None:
+    service = Service().minutes([1, 2] * 20)
+    service.advance_to(1000)
+    service.run(900, 0, 1)
+    service.minutes([1, 2] * 10 + [60] + [1] * 8, start=1500)
+    [explanation] = [one for one in explained(service.tables) if one.kind is IncidentKind.ERRORS]
+    assert_agrees(explanation)
+    assert explanation.reach is Reach.FULL
 
 
 def test_arithmetic_can_be_read_line_by_line() -> None:
