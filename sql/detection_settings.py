@@ -16,6 +16,7 @@ from tocsin.settings_versions import (
 )
 
 _SQL = statements("detection_settings")
+AHEAD_MS_MAX = 30 * 86_400_000
 
 
 def read_book(conn: psycopg.Connection) -> SettingsBook:
@@ -53,7 +54,7 @@ def add_version(
 ) -> SettingsVersion:
     """Add a version and return it; without a start it begins as soon as one may.
 
-    Raises SettingsError for numbers that cannot work, and for a start that is too soon.
+    Raises SettingsError for numbers that cannot work, and for a start too soon or too far.
     """
     with conn.transaction():
         # Two at once: the second sees the first, and takes the next number.
@@ -67,6 +68,9 @@ def add_version(
                 "a version starts at least 10 minutes ahead, and after the one before it: "
                 "give a later start, or none"
             )
+        if effective_from_ms > now_ms(conn) + AHEAD_MS_MAX:
+            # Versions begin one after the other: a slip of a year would hold up all that follow.
+            raise SettingsError("a version starts at most 30 days ahead: give an earlier start")
         version = SettingsVersion(newest.version + 1, effective_from_ms, document)
         version.check()
         conn.execute(

@@ -1,7 +1,7 @@
 """`tocsin detection`: the versions of the numbers that decide what a spike is."""
 
 import getpass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -9,6 +9,7 @@ import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tocsin.detection import WINDOW_MS, DetectionSettings
 from tocsin.errors import SettingsError
@@ -36,7 +37,9 @@ def list_versions() -> None:
     for version in book.versions:
         for services, changes in _all_changes(older, version):
             start = _start(version.effective_from_ms)
-            table.add_row(str(version.version), start, authors[version.version], services, changes)
+            # As text: a pattern such as `[ab]*` is no markup.
+            cells = (str(version.version), start, authors[version.version], services, changes)
+            table.add_row(*map(Text, cells))
         older = version
     Console().print(table)
 
@@ -141,7 +144,7 @@ def _start_ms(text: str) -> int:
         raise SettingsError(
             f"--from: {text!r} is no time, give one as 2026-03-02T08:00:00Z"
         ) from None
-    start_ms = (start.astimezone(timezone.utc) - EPOCH) // timedelta(milliseconds=1)
+    start_ms = (start - EPOCH) // timedelta(milliseconds=1)
     if start_ms % WINDOW_MS or start.microsecond:
         raise SettingsError(f"--from: {text} is no full minute")
     return start_ms

@@ -83,8 +83,10 @@ class SettingsVersion(Struct, frozen=True):
         """Raise SettingsError, naming the setting, unless every service could be judged by it."""
         self._settings(self.document.settings)
         for override in self.document.overrides:
-            if not 1 <= len(override.services) <= 128:
-                raise SettingsError("services: give a pattern of 1 to 128 characters, as `batch-*`")
+            if not 1 <= len(override.services) <= 128 or not override.services.isprintable():
+                raise SettingsError(
+                    "services: give a pattern of 1 to 128 printable characters, as `batch-*`"
+                )
             self._settings({**self.document.settings, **override.settings})
 
     def _settings(self, changes: dict[str, Raw]) -> DetectionSettings:

@@ -44,6 +44,22 @@ def test_a_start_that_is_too_soon_is_refused_and_changes_nothing(conn: psycopg.C
     assert read_book(conn).newest == 1
 
 
+def test_a_start_that_is_too_far_is_refused_for_it_would_hold_up_all_that_follow(
+    conn: psycopg.Connection,
+) -> None:
+    far_ms = (read_book(conn).read_ms // WINDOW_MS + 31 * 1440) * WINDOW_MS
+    with pytest.raises(SettingsError, match="at most 30 days ahead"):
+        add_version(conn, LOUDER, created_by="ada", effective_from_ms=far_ms)
+    assert read_book(conn).newest == 1
+
+
+def test_a_pattern_that_cannot_be_printed_is_refused(conn: psycopg.Connection) -> None:
+    unprintable = SettingsDocument().with_change("x\ny", {"minimum_count": Raw(b"50")})
+    with pytest.raises(SettingsError, match="printable"):
+        add_version(conn, unprintable, created_by="ada")
+    assert read_book(conn).newest == 1
+
+
 def test_numbers_that_cannot_work_are_not_kept(conn: psycopg.Connection) -> None:
     with pytest.raises(SettingsError, match="minimum_count is -1"):
         add_version(conn, SettingsDocument({"minimum_count": Raw(b"-1")}), created_by="ada")
