@@ -71,7 +71,7 @@ class Tokens:
             "exp": now + timedelta(seconds=self._ttl_s),
         }
         token = jwt.encode(claims, self._secret, algorithm=ALGORITHM)
-        return AccessToken(access_token=token, token_type="Bearer", expires_in=self._ttl_s)  # noqa: S106
+        return AccessToken(access_token=token, token_type="Bearer", expires_in=self._ttl_s)  # noqa: S106 (a scheme, no secret)
 
     def require(self, request: Request, needed: Role = Role.VIEWER) -> Identity:
         """Return who asks; refuse without a good token (401) or with too low a role (403)."""

@@ -99,7 +99,7 @@ def operation(
     )
 
     def describe(handler: Handler) -> Handler:
-        handler.__operation__ = described  # type: ignore[attr-defined]
+        handler.__operation__ = described  # type: ignore[attr-defined]  # a function carries it
         return handler
 
     return describe

@@ -22,7 +22,7 @@ WATCH_S = 1.0
 _BUSY_POLL_S = 0.001
 _STUCK = frozenset(
     {
-        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+        KafkaError._MSG_TIMED_OUT,
         KafkaError.UNKNOWN,
         KafkaError.UNKNOWN_PRODUCER_ID,
         KafkaError.INVALID_PRODUCER_EPOCH,
@@ -218,9 +218,9 @@ class Publisher:
 
     def _on_error(self, error: KafkaError) -> None:
         # It also tells of every attempt to connect that fails; once an outage is enough.
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (librdkafka's name of it)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.warning("kafka", error=error.str())
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+        if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal = True
 
     def _replace_producer(self, why: str) -> None:
@@ -229,7 +229,7 @@ class Publisher:
         ended, self._producer = self._producer, self._new_producer()
         self._fatal = False
         for delivery in tuple(self._due):
-            delivery.give_up(delivery.remaining, KafkaError(KafkaError._FATAL, why))  # noqa: SLF001
+            delivery.give_up(delivery.remaining, KafkaError(KafkaError._FATAL, why))
         self._stuck = False
         self._loop.run_in_executor(None, _end, ended)
 
@@ -247,4 +247,4 @@ def _unconfirmed(error: KafkaError) -> BrokerError:
 
 def _kafka_error(error: BufferError | KafkaException) -> KafkaError:
     found = error.args[0] if error.args else None
-    return found if isinstance(found, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
+    return found if isinstance(found, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)

@@ -70,7 +70,7 @@ class ServiceState(Struct, frozen=True):
 class Books(Protocol):
     """Where the versions of the detection settings come from."""
 
-    def book_for(self, window_start_ms: int) -> SettingsBook:
+    def book_for(self, window_start_ms: int, /) -> SettingsBook:
         """Return a book that knows every version which may judge a window."""
 
 
@@ -80,7 +80,7 @@ class OneBook:
     def __init__(self, book: SettingsBook) -> None:
         self._book = book
 
-    def book_for(self, window_start_ms: int) -> SettingsBook:  # noqa: ARG002
+    def book_for(self, _window_start_ms: int, /) -> SettingsBook:
         """Return the book, whatever the window."""
         return self._book
 

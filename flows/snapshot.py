@@ -1,6 +1,6 @@
 """A detector's state as an immutable value: what the dataflow's recovery keeps."""
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -127,15 +127,20 @@ def freeze_incidents(incidents: Incidents) -> FrozenIncidents:
 def thaw_incidents(frozen: FrozenIncidents, service_id: str) -> Incidents:
     """Return the incidents whose state this is."""
     incidents = Incidents(service_id)
-    incidents.open = None if frozen.open is None else Incident(*frozen.open)  # type: ignore[arg-type]
+    incidents.open = None if frozen.open is None else _thaw_incident(frozen.open)
     incidents.resolved_window = frozen.resolved_window
     if frozen.silence is not None:
-        incidents.silence = Incident(*frozen.silence)  # type: ignore[arg-type]
+        incidents.silence = _thaw_incident(frozen.silence)
     incidents.newest_silence = frozen.newest_silence
     incidents.changed, incidents.silence_changed = frozen.changed
-    incidents.ended = [Incident(*fields) for fields in frozen.ended]  # type: ignore[arg-type]
+    incidents.ended = [_thaw_incident(fields) for fields in frozen.ended]
     incidents.events = list(frozen.events)
     return incidents
+
+
+def _thaw_incident(fields: tuple[Any, ...]) -> Incident:
+    """Undo `astuple`: the fields are in their order, each of its own type."""
+    return Incident(*fields)
 
 
 def _freeze_window(window: Window) -> OpenWindow:
