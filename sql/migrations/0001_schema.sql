@@ -63,10 +63,36 @@ CREATE TABLE dead_letters (
     reason      text        NOT NULL,
     key         bytea,
     raw         bytea       NOT NULL,
+    corrected          bytea,
+    redrive_begun_at   timestamptz,
+    redriven_at        timestamptz CHECK (redriven_at IS NULL OR redrive_begun_at IS NOT NULL),
+    redriven_by        text,
+    redriven_partition integer,
+    redriven_offset    bigint,
     PRIMARY KEY (incarnation, partition, "offset")
 );
 COMMENT ON TABLE dead_letters IS
     'Records that break the contract, as they came, each with the reason for which it was put aside.';
+COMMENT ON COLUMN dead_letters.incarnation IS
+    'Which incarnation of the topic; see topics. With partition and offset the letter''s id, as 1/0/42.';
+COMMENT ON COLUMN dead_letters.topic IS 'The topic that it came on.';
+COMMENT ON COLUMN dead_letters.arrival IS 'When the broker appended it.';
+COMMENT ON COLUMN dead_letters.reason IS
+    'What is wrong with it, as `field: what`; only printable characters.';
+COMMENT ON COLUMN dead_letters.key IS
+    'The Kafka key, which should be the service id; null where the producer gave none.';
+COMMENT ON COLUMN dead_letters.raw IS
+    'The record as it came, byte for byte; empty for a tombstone. What the database itself refused is written again as JSON.';
+COMMENT ON COLUMN dead_letters.corrected IS
+    'What a redrive sends in its place; null where it sends the record as it came.';
+COMMENT ON COLUMN dead_letters.redrive_begun_at IS
+    'When a redrive began to send it. Without redriven_at it is in doubt whether Kafka has it.';
+COMMENT ON COLUMN dead_letters.redriven_at IS
+    'When it was sent again and Kafka had acknowledged it; it is never sent a second time.';
+COMMENT ON COLUMN dead_letters.redriven_by IS 'The system''s user who sent it again.';
+COMMENT ON COLUMN dead_letters.redriven_partition IS 'The partition that it was sent to.';
+COMMENT ON COLUMN dead_letters.redriven_offset IS 'The offset that it has there.';
+CREATE INDEX dead_letters_newest ON dead_letters (arrival DESC);
 
 -- Detection ----------------------------------------------------------------------------------
 
