@@ -5,6 +5,8 @@ PINNED := pyproject.toml $(wildcard requirements*.txt)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 \
 	--no-emit-index-url --no-header --generate-hashes
 export PYTHON
+BROKER ?= light
+export BROKER
 
 .NOTPARALLEL:
 .PHONY: help demo up show down test test-long check format bench quality pictures lock clean
@@ -12,7 +14,8 @@ export PYTHON
 help: ## list what make can do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@printf '\n%s\n%s\n' 'Ports of make up: STACK_DATABASE_PORT (5432), STACK_BROKER_PORT (9092),' \
-		'TOCSIN_API_PORT (8000). To choose another: make up TOCSIN_API_PORT=8001'
+		'TOCSIN_API_PORT (8000). To choose another: make up TOCSIN_API_PORT=8001' \
+		'Broker of demo, up and test: BROKER=light (in memory) or BROKER=kafka (Apache Kafka).'
 
 demo: root-for-demo .venv/installed-run ## play the main job: history, a burst of errors, the incident
 	@$(BIN)/tocsin demo

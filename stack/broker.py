@@ -16,7 +16,9 @@ from stack.waiting import wait_until
 class Broker(Protocol):
     """What tests and commands need of any broker.
 
-    `start` returns when the broker answers; the port stays the same over a restart.
+    `start` returns when the broker answers; the port stays the same over a restart. `kill` is
+    SIGKILL; a paused broker stands still by SIGSTOP, its connections open. `remove` stops it and
+    deletes its topics: the next start begins with none.
     """
 
     @property
@@ -30,6 +32,12 @@ class Broker(Protocol):
     def stop(self) -> None: ...  # noqa: D102
 
     def kill(self) -> None: ...  # noqa: D102
+
+    def pause(self) -> None: ...  # noqa: D102
+
+    def resume(self) -> None: ...  # noqa: D102
+
+    def remove(self) -> None: ...  # noqa: D102
 
 
 class LightBroker:
@@ -83,22 +91,37 @@ class LightBroker:
         """Kill the broker by SIGKILL; its topics are gone."""
         self.process.kill()
 
+    def pause(self) -> None:
+        """Let the broker stand still, its connections open."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """Let the broker go on after a pause."""
+        self.process.resume()
+
+    def remove(self) -> None:
+        """Stop the broker; its topics are gone."""
+        self.stop()
+
 
 def wait_until_answers(broker: Broker) -> None:
-    """Wait until the broker lists its topics."""
+    """Wait until the broker counts itself among the living and leads all its partitions."""
     quiet: dict[str, str | int | float | bool] = {
         "bootstrap.servers": broker.bootstrap,
         "log_level": 0,
         "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 100,
     }
     admin = AdminClient(quiet)
 
     def answers() -> bool:
         broker.process.require_running()
         try:
-            admin.list_topics(timeout=1)
+            cluster = admin.list_topics(timeout=1)
         except KafkaException:
             return False
-        return True
+        topics = cluster.topics.values()
+        leaders = [part.leader for topic in topics for part in topic.partitions.values()]
+        return bool(cluster.brokers) and all(leader in cluster.brokers for leader in leaders)
 
-    wait_until(answers, "the broker answers", deadline_s=30)
+    wait_until(answers, "the broker answers", deadline_s=60)

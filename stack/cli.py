@@ -14,8 +14,9 @@ from rich.text import Text
 from stack import folders
 from stack.ending import Ended, undisturbed_afterwards
 from stack.errors import StackError
+from stack.ports import Ports
 from stack.processes import marked_processes
-from stack.running import CHECKOUT, MARK, Ports, running
+from stack.running import CHECKOUT, MARK, running
 from stack.state import State, load_state, lock_holder
 from stack.waiting import wait_until
 

@@ -3,17 +3,13 @@
 Debian 12 has neither package, and Debian 13's need a newer C library: hence a root of its own.
 """
 
-import contextlib
-import fcntl
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from stack.cache import Say, cache_folder, locked, run_whole, silent
 from stack.errors import StackError
-from stack.processes import Process, end_with_starter
 
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
@@ -22,18 +18,6 @@ BIN = "/usr/lib/postgresql/17/bin"
 PATIENTLY = ("-o", "DPkg::Lock::Timeout=300")
 
 LAYING_OUT = "laying out Debian 13, once on this machine: 40 s"
-
-Say = Callable[[str], None]
-
-
-def silent(_line: str) -> None:
-    """Say nothing."""
-
-
-def cache_folder() -> Path:
-    """Where what is made once per machine is kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tocsin"
 
 
 def root_folder() -> Path:
@@ -46,15 +30,6 @@ def is_complete(root: Path) -> bool:
     return (root / "etc/tocsin-complete").exists() and (root / BIN[1:] / "postgres").exists()
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file, waiting for whoever has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def lay_out(say: Say = silent) -> Path:
     """Return the root, laying it out first if this machine has none.
 
@@ -64,7 +39,7 @@ def lay_out(say: Say = silent) -> Path:
     require_root()
     if is_complete(root):
         return root
-    with locked(cache_folder() / "debian.lock"):
+    with locked("debian"):
         if not is_complete(root):
             require_mmdebstrap(say)
             _lay_out_aside(root, say)
@@ -77,7 +52,7 @@ def install(*packages: str, say: Say = silent) -> Path:
     Raises StackError like `lay_out`.
     """
     root = lay_out(say)
-    with locked(cache_folder() / "debian.lock"):
+    with locked("debian"):
         missing = [package for package in packages if package_version(package) is None]
         if missing:
             say(f"installing {', '.join(missing)} in the Debian 13 root")
@@ -176,27 +151,14 @@ def _own_mounts() -> list[str]:
 
 
 def _run(argv: list[str], what: str, **environment: str) -> None:
-    """Run a command to its end; end it with its children when this process is interrupted."""
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **environment}
-    log = cache_folder() / "debian.log"
-    log.unlink(missing_ok=True)
-    process = Process(what, end_with_starter(argv, "TERM"), log=log, env=env)
-    try:
-        code = process.popen.wait()
-        words = log.read_text(errors="replace").splitlines()
-    except BaseException:
-        # To all of the group, as a terminal does: mmdebstrap leaves the signal to its children.
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGINT)
-            process.popen.wait(20)
-        process.kill()
-        raise
-    finally:
-        log.unlink(missing_ok=True)
-    if code:
-        told = [line for line in words if line.startswith("E:")]
-        why = (told or words or ["no word why"])[0]
-        raise StackError(f"{what} failed: {why} (is the Debian archive reachable?)")
+    run_whole(
+        argv,
+        what,
+        complaint="E:",
+        advice="is the Debian archive reachable?",
+        DEBIAN_FRONTEND="noninteractive",
+        **environment,
+    )
 
 
 def package_version(package: str) -> str | None:

@@ -2,10 +2,37 @@
 
 import random
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where to listen on loopback; None leaves the choice to the machine."""
+
+    database: int | None = None
+    broker: int | None = None
+    api: int | None = None
+
+    @classmethod
+    def fixed(cls, environ: Mapping[str, str]) -> "Ports":
+        """Return the ports that people expect, or those that the environment names."""
+
+        def port(variable: str, default: int) -> int:
+            text = environ.get(variable) or str(default)
+            if not text.isdecimal() or not 0 < int(text) < 65536:
+                raise StackError(f"{variable}={text}: a port is a number from 1 to 65535")
+            return int(text)
+
+        return cls(
+            database=port("STACK_DATABASE_PORT", 5432),
+            broker=port("STACK_BROKER_PORT", 9092),
+            api=port("TOCSIN_API_PORT", 8000),
+        )
 
 
 def is_free(port: int) -> bool:

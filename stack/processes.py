@@ -116,15 +116,24 @@ class Process:
             raise StackError(f"{self.name} ended with exit code {code}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """Return the last lines that the process logged, as one line."""
+        """Return the last lines that the process logged, as one line, but for Java's traces."""
         lines = self.log.read_text(errors="replace").split("\n")
-        told = [line.strip() for line in lines if line.strip()]
+        told = [line.strip() for line in lines if line.strip() and not line.startswith("\tat ")]
         return f"{' / '.join(told[-2:]) or 'it logged nothing'} (log: {self.log})"
+
+    def pause(self) -> None:
+        """Let it stand still by SIGSTOP: its connections stay, nothing is answered."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self.popen.send_signal(signal.SIGCONT)
 
     def stop(self, *, grace_s: float = 20) -> int:
         """Ask the process to end, wait, kill what is left of its group; return the exit code."""
         if self.exit_code() is None:
             self.popen.send_signal(self.stop_signal)
+            self.resume()  # a paused one would never hear it
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.popen.wait(grace_s)
         return self.kill()

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from stack import debian, folders
-from stack.broker import LightBroker
-from stack.debian import Say, silent
+from stack import brokers, debian, folders
+from stack.broker import Broker
+from stack.cache import Say, silent
 from stack.errors import StackError
-from stack.ports import LOOPBACK, free_port, require_free
+from stack.ports import LOOPBACK, Ports, free_port, require_free
 from stack.processes import Process, Relay, end_with_starter
 from stack.state import State, load_state, lock_state, require_alone, save_state
 from stack.timescale import DURABLE, FAST, Timescale
@@ -28,31 +28,6 @@ from stack.waiting import wait_until
 CHECKOUT = Path(__file__).resolve().parent.parent
 MARK = "STACK_STARTED_FROM"
 """The variable by which `down` knows the processes of a state folder."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where to listen on loopback; None leaves the choice to the machine."""
-
-    database: int | None = None
-    broker: int | None = None
-    api: int | None = None
-
-    @classmethod
-    def fixed(cls, environ: Mapping[str, str]) -> "Ports":
-        """Return the ports that people expect, or those that the environment names."""
-
-        def port(variable: str, default: int) -> int:
-            text = environ.get(variable) or str(default)
-            if not text.isdecimal() or not 0 < int(text) < 65536:
-                raise StackError(f"{variable}={text}: a port is a number from 1 to 65535")
-            return int(text)
-
-        return cls(
-            database=port("STACK_DATABASE_PORT", 5432),
-            broker=port("STACK_BROKER_PORT", 9092),
-            api=port("TOCSIN_API_PORT", 8000),
-        )
 
 
 @dataclass
@@ -65,7 +40,7 @@ class Stack:
     kafka_bootstrap: str
     api_url: str
     timescale: Timescale | None = None
-    broker: LightBroker | None = None
+    broker: Broker | None = None
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
@@ -187,9 +162,12 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
     once all that the servers need is there: a start that fails before leaves none.
     """
     require_alone(folder)
+    kind = brokers.chosen(os.environ)
     if not os.environ.get("DATABASE_URL"):
         debian.require_root("set DATABASE_URL")
     require_free(*_wanted_ports(folder, ports))
+    if not os.environ.get("KAFKA_BOOTSTRAP"):
+        brokers.make_ready(kind, say)
     if not os.environ.get("DATABASE_URL"):
         debian.lay_out(say)
     with lock_state(folder):
@@ -227,8 +205,9 @@ def _wanted_ports(folder: Path, ports: Ports) -> Iterator[tuple[int, str, str]]:
 def temporary(*, settings: Mapping[str, str] = FAST, say: Say = silent) -> Iterator[Stack]:
     """Run servers of one's own on free ports; nothing is left of them at the end.
 
-    DATABASE_URL and KAFKA_BOOTSTRAP of the environment are not looked at.
+    DATABASE_URL and KAFKA_BOOTSTRAP of the environment are not looked at; BROKER is.
     """
+    brokers.chosen(os.environ)
     debian.require_root()
     name = f"temporary-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="tocsin-") as text:
@@ -268,8 +247,11 @@ def _servers(
             cleanup.callback(stack.timescale.stop)
             stack.database_url = stack.timescale.url
         if not stack.kafka_bootstrap:
-            say("starting the broker")
-            stack.broker = LightBroker(folder / "log/broker.log", port=ports.broker)
+            kind = brokers.chosen(os.environ)
+            brokers.make_ready(kind, say)
+            say(f"starting {brokers.NAMES[kind]}")
+            log = folder / "log/broker.log"
+            stack.broker = brokers.make(kind, folder / "kafka", log, port=ports.broker)
             stack.broker.start()
             cleanup.callback(stack.broker.stop)
             stack.kafka_bootstrap = stack.broker.bootstrap

@@ -11,7 +11,8 @@ from typing import IO
 import psycopg
 
 from stack import debian, folders
-from stack.debian import BIN, Say, silent
+from stack.cache import Say, silent
+from stack.debian import BIN
 from stack.errors import StackError
 from stack.ports import LOOPBACK, free_port, require_free
 from stack.processes import Process, end_with_starter

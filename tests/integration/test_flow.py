@@ -145,6 +145,7 @@ def test_nasty_record_is_one_dead_letter_and_what_follows_is_stored(line: Line, 
     assert flow.stop() == 0
 
 
+@pytest.mark.producers_time
 @pytest.mark.parametrize("arrival_ms", [316_000_000_000_000, 9 * 10**15])
 def test_arrival_that_cannot_be_harms_nothing(line: Line, arrival_ms: int) -> None:
     flow = line.start_flow()
@@ -176,6 +177,7 @@ def test_damaged_recovery_store_is_named_in_one_line(line: Line) -> None:
     assert "remove the folder" in flow.last_words()
 
 
+@pytest.mark.producers_time
 def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Line) -> None:
     flow = line.start_flow()
     burst = datetime.now(timezone.utc) - timedelta(minutes=20)

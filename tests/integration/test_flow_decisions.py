@@ -7,6 +7,8 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
 from sql.connect import connect
 from sql.detection_settings import add_version, read_book
 from tests.integration.conftest import Line
@@ -65,6 +67,7 @@ def test_incident_is_explained_while_it_is_open_and_after_a_kill(line: Line) -> 
     assert_explained(line)
 
 
+@pytest.mark.producers_time
 def test_incident_and_silence_are_explained_when_they_are_over(line: Line) -> None:
     burst = datetime.now(timezone.utc).replace(second=30) - 40 * MINUTE
     talk = [log_at(burst + second * timedelta(seconds=1)) for second in range(20)]
@@ -88,6 +91,7 @@ def test_incident_and_silence_are_explained_when_they_are_over(line: Line) -> No
     assert_explained(line)
 
 
+@pytest.mark.producers_time
 def test_each_window_is_judged_by_the_version_that_begins_before_it(line: Line) -> None:
     start = datetime.now(timezone.utc).replace(second=0, microsecond=0) - 20 * MINUTE
     early, late = start - 10 * MINUTE, start + 10 * MINUTE

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,13 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from stack.broker import LightBroker
 from stack.errors import StackError
 from stack.folders import live_postmaster, sweep
-from stack.ports import LOOPBACK, free_port
+from stack.ports import LOOPBACK
 from stack.processes import descendants, is_running
 from stack.timescale import FAST, Timescale
 from stack.waiting import wait_until
@@ -33,7 +29,7 @@ def own_timescale(timescale: Timescale) -> Iterator[Timescale]:
     server.remove()
 
 
-def family_of(server: Timescale | LightBroker) -> list[int]:
+def family_of(server: Timescale) -> list[int]:
     return [server.process.pid, *descendants(server.process.pid)]
 
 
@@ -191,47 +187,3 @@ def test_interrupted_layout_leaves_no_mount_and_is_quick(
         assert starter.wait(15) != 0
     assert str(cache) not in Path("/proc/mounts").read_text()
     assert [path.name for path in (cache / "tocsin").iterdir()] == ["debian.lock"]
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[LightBroker]:
-    """A broker to break."""
-    server = LightBroker(tmp_path / "tansu.log")
-    yield server
-    server.stop()
-
-
-def topics_of(broker: LightBroker) -> set[str]:
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-    return set(admin.list_topics(timeout=10).topics)
-
-
-@pytest.mark.parametrize("ending", [LightBroker.stop, LightBroker.kill])
-def test_light_broker_starts_empty_on_its_port(
-    own_broker: LightBroker, ending: Callable[[LightBroker], None]
-) -> None:
-    own_broker.start()
-    bootstrap = own_broker.bootstrap
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic("gone", 1)])["gone"].result(10)
-    assert topics_of(own_broker) == {"gone"}
-    family = family_of(own_broker)
-    ending(own_broker)
-    assert not any(map(is_running, family))
-    own_broker.start()
-    assert own_broker.bootstrap == bootstrap
-    assert topics_of(own_broker) == set()
-
-
-def test_light_broker_names_the_port_in_use(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind((LOOPBACK, free_port()))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=f"port {port} for the broker is in use"):
-            LightBroker(tmp_path / "tansu.log", port=port).start()
-
-
-def test_light_broker_ends_when_asked(own_broker: LightBroker) -> None:
-    own_broker.start()
-    assert own_broker.process.stop() in (0, -signal.SIGTERM)

@@ -21,6 +21,8 @@ from stack.processes import Process
 from tests.integration.conftest import Line
 from tocsin.detection import WINDOW_MS
 
+pytestmark = pytest.mark.producers_time
+
 DATA = Path(__file__).parents[1] / "data/detection"
 MINUTES = 180
 LOUD = {"edge-proxy", "gateway", "iot-ingest", "mobile-bff", "search", "web-bff"}

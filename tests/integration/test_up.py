@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stack import folders
-from stack.broker import LightBroker
+from stack.broker import Broker
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
 from stack.running import CHECKOUT, MARK
@@ -152,7 +152,7 @@ def test_down_stops_a_running_up(up: Up) -> None:
     assert not any(map(is_running, family))
 
 
-def test_port_in_use_is_one_clear_line(up: Up, broker: LightBroker) -> None:
+def test_port_in_use_is_one_clear_line(up: Up, broker: Broker) -> None:
     port = broker.bootstrap.partition(":")[2]
     starter = up.start(STACK_BROKER_PORT=port)
     assert starter.popen.wait(60) == 1
@@ -162,7 +162,7 @@ def test_port_in_use_is_one_clear_line(up: Up, broker: LightBroker) -> None:
 
 
 def test_servers_that_the_environment_names_are_used(
-    up: Up, empty_database_url: str, broker: LightBroker
+    up: Up, empty_database_url: str, broker: Broker
 ) -> None:
     up.start_and_wait(DATABASE_URL=empty_database_url, KAFKA_BOOTSTRAP=broker.bootstrap)
     assert empty_database_url in up.log.read_text()

@@ -13,8 +13,8 @@ import pytest
 
 from stack import debian, folders
 from stack.errors import StackError
-from stack.ports import LOOPBACK
-from stack.running import CHECKOUT, Ports, temporary
+from stack.ports import LOOPBACK, Ports
+from stack.running import CHECKOUT, temporary
 from stack.state import load_state, lock_state, save_state
 
 

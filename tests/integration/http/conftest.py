@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from psycopg import sql
 
 from api.accounts import create_key, create_user
-from stack.broker import LightBroker
+from stack.broker import Broker
 from stack.ports import free_port
 from stack.processes import Process
 from stack.timescale import Timescale
@@ -151,7 +151,7 @@ def clone(timescale: Timescale, template: str) -> Iterator[str]:
 def api(
     timescale: Timescale,
     migrated_template: str,
-    broker: LightBroker,
+    broker: Broker,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:
     """An API that anybody may register at, shared by all tests of this folder."""
@@ -175,9 +175,7 @@ def api(
 
 
 @pytest.fixture
-def make_api(
-    database_url: str, broker: LightBroker, tmp_path: Path
-) -> Iterator[Callable[..., Api]]:
+def make_api(database_url: str, broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Api]]:
     """A function that makes an API of this test's own, not yet started."""
     made: list[Api] = []
 

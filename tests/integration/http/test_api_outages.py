@@ -2,40 +2,28 @@
 
 import http.client
 import json
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
-import pytest
 from psycopg import sql
 
-from stack.broker import LightBroker
+from stack.broker import Broker
 from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import assert_problem, record
 from tocsin.topics import create_topics
 
 
-@pytest.fixture
-def own_broker(broker: LightBroker, tmp_path: Path) -> Iterator[LightBroker]:
-    """A broker to break; `broker` has shown that one can be started, or skipped."""
-    server = LightBroker(tmp_path / "own.log")
-    server.start()
-    yield server
-    server.stop()
-
-
 def test_nothing_is_acknowledged_while_the_broker_is_away(
-    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+    make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="1")
     create_topics(api.settings)
     api.start()
     assert api.ingest(record(service)).status_code == 202
-    own_broker.stop()
+    own_broker.remove()
     began = time.monotonic()
     answer = api.ingest([record(service)] * 10)
     assert_problem(answer, 503)
@@ -53,7 +41,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(
 
 
 def test_api_starts_without_a_broker_and_says_so(
-    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+    make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     own_broker.stop()
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="0.5")
@@ -79,13 +67,14 @@ def test_api_starts_without_a_broker_and_says_so(
 
 
 def test_broker_that_comes_back_empty_is_written_again_within_seconds(
-    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+    make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
     create_topics(api.settings)
     api.start()
     assert api.ingest(record(service)).status_code == 202
     own_broker.kill()
+    own_broker.remove()
     own_broker.start()
     assert_problem(api.ingest(record(service)), 503)
     missing = f"there is no topic {api.settings.topic}: run `tocsin migrate`"
@@ -154,14 +143,14 @@ class database_away:  # noqa: N801 (reads as what it is: a context)
 
 
 def test_terminated_api_answers_what_it_accepted(
-    make_api: Callable[..., Api], own_broker: LightBroker, service: str
+    make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
     create_topics(api.settings)
     api.start()
     assert api.ingest(record(service)).status_code == 202
     assert api.process is not None
-    os.kill(own_broker.process.pid, signal.SIGSTOP)
+    own_broker.pause()
     waiting = http.client.HTTPConnection(api.settings.api_host, api.settings.api_port)
     headers = {"X-API-Key": api.key, "Content-Type": "application/json"}
     waiting.request("POST", "/ingest", json.dumps(record(service)), headers)
@@ -170,7 +159,7 @@ def test_terminated_api_answers_what_it_accepted(
     api.process.popen.send_signal(signal.SIGTERM)
     wait_until(lambda: "Stopping" in api.log.read_text(), "the API stops", deadline_s=WAIT_S)
     assert api.process.exit_code() is None
-    os.kill(own_broker.process.pid, signal.SIGCONT)
+    own_broker.resume()
     assert waiting.getresponse().status == 202
     waiting.close()
     assert api.process.popen.wait(WAIT_S) == 0

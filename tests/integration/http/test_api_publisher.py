@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from api.publisher import Publisher
-from stack.broker import LightBroker
+from stack.broker import Broker
 from tests.integration.http.conftest import WAIT_S, read_topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
@@ -17,18 +16,10 @@ from tocsin.topics import admin_client, create_topics
 
 
 @pytest.fixture
-def settings(broker: LightBroker, unique_name: Callable[[str], str]) -> Settings:
+def settings(broker: Broker, unique_name: Callable[[str], str]) -> Settings:
     return Settings(
         kafka_bootstrap=broker.bootstrap, topic=unique_name("logs"), publish_timeout_s=5
     )
-
-
-@pytest.fixture
-def own_broker(broker: LightBroker, tmp_path: Path) -> Iterator[LightBroker]:
-    server = LightBroker(tmp_path / "own.log")
-    server.start()
-    yield server
-    server.stop()
 
 
 def values(settings: Settings) -> list[bytes]:
@@ -108,7 +99,7 @@ def test_stop_waits_for_what_was_sent(settings: Settings) -> None:
 
 
 def test_topic_is_never_made_by_producing_to_it(
-    own_broker: LightBroker, unique_name: Callable[[str], str]
+    own_broker: Broker, unique_name: Callable[[str], str]
 ) -> None:
     own = Settings(kafka_bootstrap=own_broker.bootstrap, topic=unique_name("logs"))
 
@@ -125,7 +116,7 @@ def test_topic_is_never_made_by_producing_to_it(
 
 
 @pytest.fixture
-def own(own_broker: LightBroker, unique_name: Callable[[str], str]) -> Settings:
+def own(own_broker: Broker, unique_name: Callable[[str], str]) -> Settings:
     """Settings for a broker to break; a write there may take longer than a test will wait."""
     return Settings(
         kafka_bootstrap=own_broker.bootstrap, topic=unique_name("logs"), publish_timeout_s=WAIT_S
@@ -147,9 +138,10 @@ async def publish_soon(publisher: Publisher) -> None:
             await asyncio.sleep(0.1)
 
 
-def restart_empty(broker: LightBroker) -> None:
+def restart_empty(broker: Broker) -> None:
     """Restart it from this thread, with whose end the broker's own would come."""
     broker.kill()
+    broker.remove()
     broker.start()
 
 
@@ -164,7 +156,7 @@ def topics(settings: Settings) -> set[str]:
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_publisher_outlives_a_broker_that_came_back_empty(
-    own_broker: LightBroker, own: Settings, busy: bool
+    own_broker: Broker, own: Settings, busy: bool
 ) -> None:
     create_topics(own)
 
@@ -185,7 +177,7 @@ def test_publisher_outlives_a_broker_that_came_back_empty(
 
 
 def test_topic_is_not_made_on_a_broker_that_came_back_empty(
-    own_broker: LightBroker, own: Settings
+    own_broker: Broker, own: Settings
 ) -> None:
     create_topics(own)
 
@@ -208,7 +200,7 @@ def test_topic_is_not_made_on_a_broker_that_came_back_empty(
 
 
 def test_deleted_topic_is_soon_refused_and_not_made_again(
-    own_broker: LightBroker, own: Settings
+    own_broker: Broker, own: Settings
 ) -> None:
     create_topics(own)
 
@@ -237,7 +229,7 @@ def test_deleted_topic_is_soon_refused_and_not_made_again(
 
 
 def test_publisher_gets_over_an_empty_broker_that_gives_topics_no_id(
-    own_broker: LightBroker, own: Settings
+    own_broker: Broker, own: Settings
 ) -> None:
     own = msgspec.structs.replace(own, publish_timeout_s=2)
     create_topics(own)
