@@ -18,6 +18,7 @@ class ServiceRuns(Struct, frozen=True):
 
     service_id: str
     incarnation: int
+    partition: int
     runs: list[Run]
     advance_ms: int | None = None
 
@@ -47,7 +48,10 @@ def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
         run.offset = offset
     for service_id, run in growing.items():
         runs[service_id].append(run.ended())
-    return [ServiceRuns(service_id, batch.incarnation, own) for service_id, own in runs.items()]
+    return [
+        ServiceRuns(service_id, batch.incarnation, batch.partition, own)
+        for service_id, own in runs.items()
+    ]
 
 
 class _Growing:

@@ -3,50 +3,111 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import structlog
 from bytewax.operators import StatefulBatchLogic
 from msgspec import Struct
+from msgspec.structs import replace
 
 from flows.cut import ServiceRuns, cut_runs
 from flows.detector import Detector
 from flows.idle import IdleServices
-from flows.rows import Outcome
-from flows.snapshot import DetectorSnapshot
+from flows.known import Known, Place, ServiceState
+from flows.rows import Outcome, Run
 from tocsin.batches import RecordBatch
 from tocsin.detection import WINDOW_MS, DetectionSettings
 from tocsin.settings_versions import SettingsBook
 
-CutState = tuple[int | None, list[tuple[str, int]]]
+log = structlog.get_logger()
+
+
+class CutState(Struct, frozen=True):
+    """What recovery keeps of a partition: who was last heard when, and what to leave out still.
+
+    counted: offset of the last record of a service that its rows count already, in this
+        incarnation of the topic.
+    """
+
+    told: int | None
+    heard: list[tuple[str, int]]
+    incarnation: int
+    counted: dict[str, int]
 
 
 class CutLogic(StatefulBatchLogic[RecordBatch, ServiceRuns, CutState]):
-    """Cuts the batches of one partition into runs, and tells its silent services the time."""
+    """Cuts the batches of one partition into runs, and tells its silent services the time.
 
-    def __init__(self, state: CutState | None) -> None:
+    Services that are known by their rows are named at once, so that a snapshot has all of them.
+    """
+
+    def __init__(self, state: CutState | None, known: Known) -> None:
         # What a service's clock runs on is the same in every version of the settings.
         settings = DetectionSettings()
         self._idle_ms = settings.idle_ms
-        self._services = (
-            IdleServices(settings) if state is None else IdleServices.restore(settings, state)
-        )
+        self._is_new = state is None
+        self._known = known
+        self._counted: dict[str, int] = {}
+        self._incarnation = 0
+        self._services = IdleServices(settings)
+        if state is not None:
+            self._services = IdleServices.restore(settings, (state.told, state.heard))
+            self._incarnation, self._counted = state.incarnation, state.counted
 
     def on_batch(self, values: list[RecordBatch]) -> tuple[Iterable[ServiceRuns], bool]:
         """Give out each service's runs, then the advances of those that the batch leaves silent."""
         cut: list[ServiceRuns] = []
         for batch in values:
-            spoke = cut_runs(batch, self._idle_ms)
+            if self._is_new:
+                self._is_new = False
+                cut += self._take_up(batch)
+            spoke = cut_runs(self._uncounted(batch), self._idle_ms)
             for service in sorted(spoke, key=_last_arrival_ms):
                 self._services.heard(service.service_id, _last_arrival_ms(service))
             cut += spoke
             if batch.read_until_ms is not None:
                 cut += [
-                    ServiceRuns(service_id, batch.incarnation, [], batch.read_until_ms)
+                    ServiceRuns(
+                        service_id, batch.incarnation, batch.partition, [], batch.read_until_ms
+                    )
                     for service_id in self._services.due(batch.read_until_ms)
                 ]
         return cut, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> CutState:
         """Return who was last heard when."""
-        return self._services.state()
+        told, heard = self._services.state()
+        return CutState(told, heard, self._incarnation, self._counted)
+
+    def _take_up(self, batch: RecordBatch) -> list[ServiceRuns]:
+        """Take up the services that are known to be of this partition, and name them."""
+        self._incarnation = batch.incarnation
+        known = self._known.of_partition(batch.partition)
+        for service in known:
+            self._services.heard(service.service_id, service.arrival_ms)
+            place = service.place
+            if (place.incarnation, place.partition) == (batch.incarnation, batch.partition):
+                self._counted[service.service_id] = place.offset
+        return [
+            ServiceRuns(service.service_id, batch.incarnation, batch.partition, [])
+            for service in known
+        ]
+
+    def _uncounted(self, batch: RecordBatch) -> RecordBatch:
+        """Leave out what the rows, from which a lost state was rebuilt, count already."""
+        if not self._counted or not len(batch):
+            return batch
+        counted = self._counted
+        if batch.incarnation != self._incarnation or batch.offset[0] > max(counted.values()):
+            self._counted = {}
+            return batch
+        return batch.without(
+            {
+                index
+                for index, (service_id, offset) in enumerate(
+                    zip(batch.service_id, batch.offset, strict=True)
+                )
+                if offset <= counted.get(service_id, -1)
+            }
+        )
 
 
 def _last_arrival_ms(service: ServiceRuns) -> int:
@@ -54,17 +115,10 @@ def _last_arrival_ms(service: ServiceRuns) -> int:
 
 
 class Changes(Struct, frozen=True):
-    """What one service's detector changed; its offsets are of this incarnation of the topic."""
+    """What one service's detector changed, as of its record at a place."""
 
-    incarnation: int
+    place: Place
     outcome: Outcome
-
-
-class ServiceState(Struct, frozen=True):
-    """What recovery keeps of a service."""
-
-    incarnation: int
-    detector: DetectorSnapshot
 
 
 class Books(Protocol):
@@ -88,48 +142,93 @@ class OneBook:
 class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None]):
     """The detector of one service; made when its first record comes, for only that names it."""
 
-    def __init__(self, books: Books, state: ServiceState | None) -> None:
+    def __init__(self, books: Books, known: Known, state: ServiceState | None) -> None:
         self._books = books
+        self._known = known
         self._detector: Detector | None = None
         if state is not None:
-            self._incarnation = state.incarnation
-            service_id = state.detector.service_id
-            self._book = books.book_for(0)
-            self._detector = Detector.restore(state.detector, self._book.timeline(service_id))
+            self._restore(state)
 
     def on_batch(self, values: list[ServiceRuns]) -> tuple[Iterable[Changes], bool]:
         """Apply the runs in order and give out, once, all that they changed."""
         detector = self._ready(values)
         for value in values:
-            if value.runs:
-                # A topic that was made again counts its offsets anew; its service goes on.
-                self._incarnation = value.incarnation
-            for run in value.runs:
+            for run in self._in_order(value, detector):
                 detector.apply(run)
             if value.advance_ms is not None:
                 detector.advance(value.advance_ms)
-        return [Changes(self._incarnation, detector.drain())], StatefulBatchLogic.RETAIN
+        return [Changes(self._place, detector.drain())], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> ServiceState | None:
         """Return the state as it is now."""
         if self._detector is None:
             return None
-        return ServiceState(self._incarnation, self._detector.snapshot())
+        return ServiceState(self._place, self._detector.snapshot())
+
+    def _restore(self, state: ServiceState) -> Detector:
+        self._place = state.place
+        service_id = state.detector.service_id
+        self._book = self._books.book_for(0)
+        self._detector = Detector.restore(state.detector, self._book.timeline(service_id))
+        return self._detector
+
+    def _in_order(self, value: ServiceRuns, detector: Detector) -> list[Run]:
+        """Return the runs with offsets that never go back, as the rows of a service want them.
+
+        Offsets of two partitions have nothing to do with each other: of a service that strays
+        from one to another, the highest one so far counts. A topic that was made again counts its
+        offsets anew; its services go on.
+        """
+        if not value.runs:
+            return value.runs
+        former = self._place
+        is_same_topic = value.incarnation == former.incarnation
+        moves = is_same_topic and value.partition != former.partition
+        if moves and not former.strays:
+            log.warning(
+                "a service logs to several partitions, as after some were added: give its records "
+                "its id as their key, for only within a partition is there an order to judge in",
+                service=value.service_id,
+                partitions=sorted((former.partition, value.partition)),
+            )
+        strays = is_same_topic and (moves or former.strays)
+        last = value.runs[-1].offset
+        self._place = Place(value.incarnation, value.partition, last, strays)
+        if not strays:
+            return value.runs
+        highest = detector.offset or 0
+        runs = []
+        for run in value.runs:
+            highest = max(highest, run.offset)
+            runs.append(replace(run, offset=highest))
+        return runs
 
     def _ready(self, values: list[ServiceRuns]) -> Detector:
         """Return the detector, with settings that may judge every window of these runs."""
         newest = max((run.window for value in values for run in value.runs), default=0)
         book = self._books.book_for(newest * WINDOW_MS)
-        if self._detector is None:
-            service_id = values[0].service_id
-            self._detector = Detector(service_id, book.timeline(service_id))
-            self._incarnation = values[0].incarnation
-        elif book is not self._book:
-            self._detector.adopt(book.timeline(self._detector.service_id))
+        detector = self._detector or self._begin(values[0], book)
+        if book is not self._book:
+            detector.adopt(book.timeline(detector.service_id))
+            self._book = book
+        return detector
+
+    def _begin(self, value: ServiceRuns, book: SettingsBook) -> Detector:
+        """Make the detector, anew or as the rows of its service tell."""
+        state = self._known.state_of(value.service_id)
+        if state is not None:
+            return self._restore(state)
+        self._place = Place(value.incarnation, value.partition, -1)
         self._book = book
+        self._detector = Detector(value.service_id, book.timeline(value.service_id))
         return self._detector
 
 
-def detector_builder(books: Books) -> Callable[[ServiceState | None], DetectLogic]:
+def cutter(known: Known) -> Callable[[CutState | None], CutLogic]:
+    """Return what Bytewax calls for a partition that it meets, or finds in the recovery store."""
+    return lambda state: CutLogic(state, known)
+
+
+def detector_builder(books: Books, known: Known) -> Callable[[ServiceState | None], DetectLogic]:
     """Return what Bytewax calls for a service that it meets, or finds in the recovery store."""
-    return lambda state: DetectLogic(books, state)
+    return lambda state: DetectLogic(books, known, state)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from flows.known import Place
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from tocsin.detection import IncidentKind, IncidentStatus, Moment
 from tocsin.records import EPOCH
@@ -11,8 +12,8 @@ from tocsin.records import EPOCH
 _FLAT_BASELINE_Z = 999.0
 
 
-def windows(rows: Iterable[tuple[int, WindowRow]]) -> list[dict[str, Any]]:
-    """Return the parameters of `upsert_window` for (incarnation, row)."""
+def windows(rows: Iterable[tuple[Place, WindowRow]]) -> list[dict[str, Any]]:
+    """Return the parameters of `upsert_window` for (place of its service, row)."""
     return [
         {
             "service_id": row.service_id,
@@ -30,7 +31,9 @@ def windows(rows: Iterable[tuple[int, WindowRow]]) -> list[dict[str, Any]]:
             "flagged": row.flagged,
             "unknown": row.unknown,
             "settings_version": row.settings_version,
-            "incarnation": incarnation,
+            "incarnation": place.incarnation,
+            "partition": place.partition,
+            "read_offset": place.offset,
             "offset": row.offset,
             "arrival": _time(row.arrival_ms),
             "clock_start": _time(row.clock_start_ms),
@@ -39,7 +42,7 @@ def windows(rows: Iterable[tuple[int, WindowRow]]) -> list[dict[str, Any]]:
             "gap_windows": row.gap_windows,
             "too_late": row.too_late,
         }
-        for incarnation, row in rows
+        for place, row in rows
     ]
 
 

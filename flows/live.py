@@ -1,21 +1,21 @@
 """The live flow: Kafka in, TimescaleDB out, until it is told to stop."""
 
-import fcntl
 import signal
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
+import psycopg
 import structlog
-from bytewax._bytewax import cli_main, init_db_dir
+from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
+from msgspec import Struct
 
 from flows.announce import Announcer
 from flows.books import LiveBooks
+from flows.known import NOTHING_KNOWN, Known, read_known
 from flows.pipeline import Sinks, build_flow
+from flows.recovery import RecoveryStore
 from flows.sinks import DetectionSink, LogSink
 from flows.source import TopicSource
 from flows.watch import TopicWatch
@@ -23,129 +23,200 @@ from sql.connect import connect
 from sql.flow_lock import only_flow
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
-from tocsin.errors import BrokerError, RecoveryDamaged, RecoveryTaken, TocsinError
+from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, SettingsError, TocsinError
 from tocsin.settings import Settings
+from tocsin.settings_versions import SettingsBook
 from tocsin.topics import describe_topic
 
 log = structlog.get_logger()
 
-# What Bytewax says of a store that is damaged, or of a topic with fewer partitions than before.
-_RECOVERY_WORDS = ("Partition", "Sqlite", "sqlite", "recovery", "routing map", "unpickl")
+
+class Cluster(Struct, frozen=True):
+    """Which process of the flow this one is.
+
+    workers: its threads. addresses: host:port of every process, in order; none where it is alone.
+    """
+
+    workers: int = 1
+    process: int = 0
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the flow is this process."""
+        return len(self.addresses) < 2
 
 
-def run(settings: Settings, *, workers: int = 1) -> None:
+def cluster_of(workers: int, process: int, addresses: str) -> Cluster:
+    """Return the cluster that was asked for; raise SettingsError if there is no such process."""
+    places = tuple(place.strip() for place in addresses.split(",") if place.strip())
+    for place in places:
+        host, _, port = place.rpartition(":")
+        if not host or not port.isdecimal():
+            raise SettingsError(f"--addresses: {place} is not host:port")
+    if len(set(places)) < len(places):
+        raise SettingsError("--addresses: every process needs an address of its own")
+    if process >= max(len(places), 1):
+        raise SettingsError(
+            f"--process: {process}, but --addresses names {len(places)}; they count from 0 on"
+        )
+    return Cluster(workers, process, places)
+
+
+def run(settings: Settings, cluster: Cluster) -> None:
     """Run the flow until SIGTERM or SIGINT; what was read by then is stored before it returns.
 
-    workers: threads of this process that share the partitions and the services.
-    A topic that is deleted and made again meanwhile is read from its beginning.
+    A topic that is deleted and made again meanwhile is read from its beginning. A recovery store
+    that is lost, damaged or ahead of the database is made anew from the rows there.
     Raises TocsinError: a server that does not answer at the start, a topic or schema that is
-    missing, a second flow on the same topic, a recovery store that the database does not match.
+    missing, a second flow on the same topic.
     """
     stopping = _stop_on_signal()
     announcer = Announcer(settings, stopping)
+    store = RecoveryStore(settings.recovery_dir, cluster.process)
     with (
-        _hold_recovery(settings.recovery_dir),
-        only_flow(settings.database_url, settings.topic, stopping),
+        store.held(),
+        only_flow(settings.database_url, settings.topic, cluster.process, stopping),
     ):
         announcer.start()
         try:
-            topic_id = _read_topic(settings, workers, stopping)
-            while not stopping.is_set():
-                log.warning("the topic was made again: reading it from its beginning")
-                former_id, topic_id = topic_id, _read_topic(settings, workers, stopping)
-                if topic_id == former_id and not stopping.is_set():
-                    raise BrokerError(
-                        f"the offsets of {settings.topic} went back, though it is the same topic: "
-                        "has the broker lost records?"
-                    )
+            _read_incarnations(settings, cluster, store, stopping)
         finally:
             stopping.set()
             announcer.finish()
     log.info("flow stopped; everything read is stored")
 
 
-def _read_topic(settings: Settings, workers: int, stopping: threading.Event) -> str:
-    """Read one incarnation of the topic until the flow stops or the topic is made again.
-
-    Returns the topic's id.
-    """
-    topic_id, partitions = describe_topic(settings, settings.topic)
-    with connect(settings.database_url, name="flow") as conn:
-        require_current(conn)
-        incarnation = incarnation_of(conn, topic_id, settings.topic)
-        stored = {part: read_position(conn, "logs", incarnation, part) for part in partitions}
-    watch = TopicWatch(settings, topic_id)
-    source = TopicSource(
-        settings,
-        incarnation=incarnation,
-        partitions=partitions,
-        stored_offset=stored.get,
-        stopping=stopping,
-        watch=watch,
-    )
-    sinks = Sinks(
-        logs=LogSink(settings, partitions=partitions, stopping=stopping),
-        detection=DetectionSink(settings, stopping=stopping),
-    )
-    log.info("flow starts", topic=settings.topic, topic_id=topic_id, partitions=len(partitions))
-    watch.start()
-    try:
-        _execute(settings, source, sinks, workers)
-    finally:
-        watch.finish()
-    return topic_id
-
-
-@contextmanager
-def _hold_recovery(folder: Path) -> Iterator[None]:
-    """Hold the recovery folder, so that no second flow writes into it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+def _read_incarnations(
+    settings: Settings, cluster: Cluster, store: RecoveryStore, stopping: threading.Event
+) -> None:
+    """Read the topic, each time that it was made again anew, until the flow stops."""
+    former_id = None
+    while not stopping.is_set():
+        reading = _Reading(settings, cluster, store, stopping)
+        if reading.topic_id == former_id:
+            raise BrokerError(
+                f"the offsets of {settings.topic} went back, though it is the same topic: "
+                "has the broker lost records?"
+            )
+        former_id = reading.topic_id
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecoveryTaken(
-                f"another flow uses the recovery folder {folder}: stop it, or give this one its "
-                "own by TOCSIN_RECOVERY_DIR"
-            ) from None
-        yield
+            reading.run()
+        except (RecoveryAhead, RecoveryDamaged) as error:
+            if reading.has_begun or reading.is_void or not cluster.is_alone:
+                raise type(error)(
+                    f"{error}; remove the folder {settings.recovery_dir} and start again: the "
+                    "state is rebuilt from the database"
+                ) from None
+            aside = str(store.set_aside())
+            log.warning("the recovery store is of no use", problem=str(error), moved_to=aside)
+            former_id = None
+        else:
+            if not stopping.is_set():
+                log.warning("the topic was made again: reading it from its beginning")
 
 
-def _execute(settings: Settings, source: TopicSource, sinks: Sinks, workers: int) -> None:
-    try:
-        cli_main(
-            build_flow(source, sinks, LiveBooks(settings)),
-            workers_per_process=workers,
-            epoch_interval=timedelta(seconds=settings.epoch_s),
-            recovery_config=RecoveryConfig(_recovery_store(settings.recovery_dir)),
+class _Reading:
+    """One incarnation of the topic, read until the flow stops or the topic is made again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        store: RecoveryStore,
+        stopping: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._store = store
+        self._stopping = stopping
+        self.topic_id, self._partitions = describe_topic(settings, settings.topic)
+        self._watch = TopicWatch(settings, self.topic_id)
+        self.has_begun = False
+        self.is_void = False
+
+    def run(self) -> None:
+        """Read on where the recovery store stands, or else where the rows do."""
+        settings, partitions = self._settings, self._partitions
+        self._store.prepare(self._stopping)
+        self.is_void = self._store.is_void()
+        books = LiveBooks(settings)
+        with connect(settings.database_url, name="flow") as conn:
+            require_current(conn)
+            incarnation = incarnation_of(conn, self.topic_id, settings.topic)
+            conn.commit()
+            stored = {part: read_position(conn, "logs", incarnation, part) for part in partitions}
+            known, first = NOTHING_KNOWN, {}
+            if self.is_void:
+                known = _read_known(conn, partitions, books.book_for(0))
+                first = _first_offsets(conn, incarnation, stored)
+        source = TopicSource(
+            settings,
+            incarnation=incarnation,
+            partitions=partitions,
+            stored_offset=stored.get,
+            first_offset=first.get,
+            stopping=self._stopping,
+            watch=self._watch,
         )
-    except Exception as error:
-        # Bytewax wraps what a step raises; a person wants the cause.
-        cause = _cause(error)
-        if cause is not None:
-            raise cause from None
-        if any(word in f"{type(error).__name__} {error}" for word in _RECOVERY_WORDS):
-            raise RecoveryDamaged(
-                f"the recovery store in {settings.recovery_dir} cannot be used "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}): remove the folder "
-                "to count the topic again from its beginning; nothing is stored twice"
-            ) from None
-        raise
+        sinks = Sinks(
+            logs=LogSink(settings, partitions=partitions, stopping=self._stopping),
+            detection=DetectionSink(settings, stopping=self._stopping),
+        )
+        log.info(
+            "flow starts",
+            topic=settings.topic,
+            topic_id=self.topic_id,
+            partitions=len(partitions),
+        )
+        self._watch.start()
+        try:
+            self._execute(source, sinks, books, known)
+        finally:
+            self.has_begun = source.has_begun
+            self._watch.finish()
+
+    def _execute(self, source: TopicSource, sinks: Sinks, books: LiveBooks, known: Known) -> None:
+        cluster = self._cluster
+        try:
+            cli_main(
+                build_flow(source, sinks, books, known),
+                workers_per_process=cluster.workers,
+                process_id=None if cluster.is_alone else cluster.process,
+                addresses=None if cluster.is_alone else list(cluster.addresses),
+                epoch_interval=timedelta(seconds=self._settings.epoch_s),
+                recovery_config=RecoveryConfig(self._store.path),
+            )
+        except Exception as error:
+            # Bytewax wraps what a step raises; a person wants the cause.
+            cause = _cause(error)
+            if cause is not None:
+                raise cause from None
+            if self._store.says(error):
+                raise self._store.damaged(error) from None
+            raise
 
 
-def _recovery_store(folder: Path) -> Path:
-    """Return the recovery store, a fresh one if there is none.
+def _read_known(conn: psycopg.Connection, partitions: Iterable[int], book: SettingsBook) -> Known:
+    """Rebuild what no recovery store knows; say so, unless the flow starts for the first time."""
+    known = read_known(conn, partitions, book)
+    if len(known):
+        log.warning(
+            "no recovery state: every service is taken up where its rows end", services=len(known)
+        )
+    return known
 
-    It is made aside and then renamed: a store is whole, or it is not there.
-    """
-    store = folder / "store"
-    if not store.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            fresh = Path(aside) / "store"
-            fresh.mkdir()
-            init_db_dir(fresh, 1)
-            fresh.rename(store)
-    return store
+
+def _first_offsets(
+    conn: psycopg.Connection, incarnation: int, stored: Mapping[int, int | None]
+) -> dict[int, int]:
+    """Return from where on records may be missing, in the rows or in the logs."""
+    counted = {part: read_position(conn, "detection", incarnation, part) for part in stored}
+    return {
+        part: min(logs, windows)
+        for part, logs in stored.items()
+        if logs is not None and (windows := counted[part]) is not None
+    }
 
 
 def _stop_on_signal() -> threading.Event:

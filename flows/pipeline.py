@@ -7,7 +7,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.detect import Books, Changes, CutLogic, detector_builder
+from flows.detect import Books, Changes, cutter, detector_builder
+from flows.known import NOTHING_KNOWN, Known
 from flows.parse import parse_batch
 from flows.sinks import DetectionSink, Progress
 from flows.source import part_name
@@ -26,8 +27,13 @@ class Sinks:
     detection: Sink[tuple[str, Changes | Progress]]
 
 
-def build_flow(source: Source[RawBatch], sinks: Sinks, books: Books) -> Dataflow:
-    """Return the dataflow. Its step ids key the recovery state: renaming one loses it."""
+def build_flow(
+    source: Source[RawBatch], sinks: Sinks, books: Books, known: Known = NOTHING_KNOWN
+) -> Dataflow:
+    """Return the dataflow. Its step ids key the recovery state: renaming one loses it.
+
+    known: the services that go on where their rows end, having no recovery state.
+    """
     flow = Dataflow("tocsin")
 
     raw = op.input("read", flow, source)
@@ -35,9 +41,9 @@ def build_flow(source: Source[RawBatch], sinks: Sinks, books: Books) -> Dataflow
     by_partition = op.key_on("by_partition", records, lambda batch: part_name(batch.partition))
     op.output("store_logs", by_partition, sinks.logs)
 
-    runs = op.stateful_batch("cut", by_partition, CutLogic)
+    runs = op.stateful_batch("cut", by_partition, cutter(known))
     by_service = op.map("by_service", runs, lambda keyed: (keyed[1].service_id, keyed[1]))
-    changes = op.stateful_batch("detect", by_service, detector_builder(books))
+    changes = op.stateful_batch("detect", by_service, detector_builder(books, known))
     progress = op.map("progress", records, _progress)
     ledger = op.merge("ledger", op.map("rekey", changes, _rekey), progress)
     op.output("store_detection", ledger, sinks.detection)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from flows import detection_rows
 from flows.committer import Committer
 from flows.detect import Changes
+from flows.known import Place
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.source import part_name
 from sql import writer
@@ -102,7 +103,7 @@ class Progress(Struct, frozen=True):
 class _Ledger(Struct):
     """What is to be written of the detection: the newest row of each window and incident."""
 
-    windows: dict[tuple[str, int], tuple[int, WindowRow]]
+    windows: dict[tuple[str, int], tuple[Place, WindowRow]]
     incidents: dict[str, tuple[int, IncidentRow]]
     events: list[IncidentEvent]
     positions: dict[int, Progress]
@@ -116,9 +117,9 @@ class _Ledger(Struct):
 
     def add(self, changes: Changes) -> None:
         for window in changes.outcome.windows:
-            self.windows[window.service_id, window.window_start_ms] = (changes.incarnation, window)
+            self.windows[window.service_id, window.window_start_ms] = (changes.place, window)
         for incident in changes.outcome.incidents:
-            self.incidents[incident.incident_id] = (changes.incarnation, incident)
+            self.incidents[incident.incident_id] = (changes.place.incarnation, incident)
         self.events.extend(changes.outcome.events)
 
 

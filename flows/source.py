@@ -54,6 +54,8 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     """Every partition of the topic, each read by a consumer of its own.
 
     stored_offset: how far a partition is stored in the database, for a check on recovery.
+    first_offset: where a partition is read from that recovery knows nothing of; None: from its
+        beginning.
     stopping: when set, every partition ends, and with them the dataflow; likewise when the watch
         finds that the topic was made again.
     """
@@ -65,6 +67,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         incarnation: int,
         partitions: Iterable[int],
         stored_offset: Callable[[int], int | None],
+        first_offset: Callable[[int], int | None],
         stopping: threading.Event,
         watch: TopicWatch,
     ) -> None:
@@ -72,6 +75,8 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         self._incarnation = incarnation
         self._partitions = list(partitions)
         self._stored_offset = stored_offset
+        self._first_offset = first_offset
+        self.has_begun = False
         self._stopping = stopping
         self._watch = watch
         self._admin = admin_client(settings)
@@ -83,17 +88,17 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: Position | None
     ) -> "PartitionReader":
-        """Read on where recovery stands, or from the beginning of a new incarnation."""
+        """Read on where recovery stands, or the rows do, or from the topic's beginning."""
         partition = int(for_part)
-        resumed = resume_state is not None and resume_state.incarnation == self._incarnation
-        start = resume_state if resumed else None
+        start = resume_state
+        if start is None or start.incarnation != self._incarnation:
+            start = self._position_of_rows(partition)
         handed_out = start.handed_out if start is not None else None
         stored = self._stored_offset(partition) or 0
         if handed_out is not None and stored < handed_out:
             raise RecoveryAhead(
                 f"recovery stands at offset {handed_out} of partition {partition}, the database "
-                f"at {stored}: it was restored from a backup. Remove the folder "
-                f"{self._settings.recovery_dir} to count the topic again from its beginning"
+                f"at {stored}: it was restored from a backup"
             )
         return PartitionReader(
             self._settings,
@@ -103,7 +108,15 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
             self._admin,
             self._stopping,
             self._watch,
+            self._begin,
         )
+
+    def _begin(self) -> None:
+        self.has_begun = True
+
+    def _position_of_rows(self, partition: int) -> Position | None:
+        next_offset = self._first_offset(partition)
+        return None if next_offset is None else Position(self._incarnation, next_offset, None)
 
 
 class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
@@ -118,6 +131,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         admin: AdminClient,
         stopping: threading.Event,
         watch: TopicWatch,
+        begin: Callable[[], None],
     ) -> None:
         self._admin = admin
         self._incarnation = incarnation
@@ -131,6 +145,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         )
         self._handed_out = start.handed_out if start is not None else None
         self._taken = 0
+        self._begin: Callable[[], None] | None = begin
         self._resting = False
         self._held: RawBatch | None = None
         self._held_at = 0.0
@@ -142,6 +157,11 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         """Return what has arrived, without waiting; end when the flow is to end."""
         if self._stopping.is_set() or self._watch.remade.is_set():
             raise StopIteration
+        if self._begin is not None:
+            # A tick in the first epoch, so that its snapshot has the services known by their rows.
+            self._begin()
+            self._begin = None
+            return [self._batch([])]
         ready = self._released()
         if self._held is None and self._taken < EPOCH_RECORDS:
             self._fetch()

@@ -77,6 +77,32 @@ class RecordBatch(Struct):
         rest.dead_letters = [letter for letter in self.dead_letters if letter.offset >= offset]
         return rest
 
+    def without(self, left_out: set[int]) -> "RecordBatch":
+        """Return the batch without the records at these indices; with its dead letters."""
+        kept = [index for index in range(len(self)) if index not in left_out]
+        columns = [
+            [column[index] for index in kept]
+            for column in (
+                self.event_us,
+                self.service_id,
+                self.level,
+                self.message,
+                self.metadata,
+                self.id,
+                self.arrival_ms,
+                self.offset,
+            )
+        ]
+        return RecordBatch(
+            self.incarnation,
+            self.partition,
+            self.next_offset,
+            *columns,  # type: ignore[arg-type]  # as in the lines above
+            self.dead_letters,
+            self.read_until_ms,
+            self.size_bytes,
+        )
+
     def rows(self, first: int, end: int) -> "RecordBatch":
         """Return the records from `first` up to `end`, without the dead letters."""
         return RecordBatch(

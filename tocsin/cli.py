@@ -1,5 +1,6 @@
 """The command line: `tocsin <command>`. Every error is one line on standard error."""
 
+import os
 import sys
 from enum import Enum
 from typing import Annotated
@@ -37,6 +38,7 @@ class RoleName(str, Enum):
 def main() -> None:
     """Run the command line; exit 1 with one line on a known error, 130 on Ctrl-C."""
     try:
+        _require_text(sys.argv[1:])
         app()
     except TocsinError as error:
         print(f"tocsin: {error}", file=sys.stderr)
@@ -61,12 +63,25 @@ def migrate() -> None:
 @app.command()
 def flow(
     workers: Annotated[int, typer.Option(min=1, help="Threads that share the partitions.")] = 1,
+    process: Annotated[
+        int, typer.Option("-i", "--process", min=0, help="Number of this process, from 0 on.")
+    ] = 0,
+    addresses: Annotated[
+        str,
+        typer.Option(
+            "-a", "--addresses", help="host:port of every process in order, separated by commas."
+        ),
+    ] = "",
 ) -> None:
-    """Run the dataflow: topic to windows, verdicts, incidents and TimescaleDB."""
-    settings = _settings()
-    from flows.live import run  # noqa: PLC0415
+    """Run the dataflow: topic to windows, verdicts, incidents and TimescaleDB.
 
-    run(settings, workers=workers)
+    Several processes share the work when each is given all their addresses and its own number;
+    they share the recovery folder, and are started and stopped together.
+    """
+    settings = _settings()
+    from flows.live import cluster_of, run  # noqa: PLC0415
+
+    run(settings, cluster_of(workers, process, addresses))
 
 
 @app.command()
@@ -144,6 +159,16 @@ def create_key(
     from api.accounts import create_key as create  # noqa: PLC0415
 
     typer.echo(create(settings, name))
+
+
+def _require_text(words: list[str]) -> None:
+    """Refuse what the terminal sent that is no text: neither JSON nor the database takes it."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = repr(os.fsencode(word)[:40])[1:]
+            raise SettingsError(f"{shown}: is not UTF-8") from None
 
 
 def _ask_password() -> str:

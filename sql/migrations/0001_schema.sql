@@ -98,13 +98,19 @@ CREATE INDEX dead_letters_newest ON dead_letters (arrival DESC);
 
 CREATE TABLE detection_settings (
     version        integer PRIMARY KEY CHECK (version > 0),
-    effective_from timestamptz NOT NULL UNIQUE,
+    effective_from timestamptz NOT NULL,
     document       jsonb       NOT NULL,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
-    created_by     text        NOT NULL
+    created_by     text        NOT NULL,
+    withdrawn_at   timestamptz CHECK (withdrawn_at < effective_from),
+    withdrawn_by   text        CHECK ((withdrawn_at IS NULL) = (withdrawn_by IS NULL))
 );
+CREATE UNIQUE INDEX detection_settings_start ON detection_settings (effective_from)
+    WHERE withdrawn_at IS NULL;
 COMMENT ON TABLE detection_settings IS
     'Every version of the numbers that decide what a spike is; a version judges the windows that start from effective_from on.';
+COMMENT ON COLUMN detection_settings.withdrawn_at IS
+    'When the version was withdrawn, before it began: it judges nothing, and its number is never used again.';
 COMMENT ON COLUMN detection_settings.document IS
     'What differs from the defaults: {"settings": {…}, "overrides": [{"services": pattern, "settings": {…}}]}.';
 INSERT INTO detection_settings (version, effective_from, document, created_by)
@@ -144,6 +150,8 @@ CREATE TABLE error_windows (
     "unknown"          boolean          NOT NULL,
     settings_version   integer          NOT NULL,
     incarnation        smallint         NOT NULL,
+    partition          integer          NOT NULL,
+    read_offset        bigint           NOT NULL,
     "offset"           bigint           NOT NULL,
     arrival            timestamptz      NOT NULL,
     clock_start        timestamptz      NOT NULL,
@@ -167,6 +175,10 @@ COMMENT ON COLUMN error_windows.flagged IS 'Part of an incident, so no guarded b
 COMMENT ON COLUMN error_windows."unknown" IS 'Part of a silence of a service that usually speaks.';
 COMMENT ON COLUMN error_windows."offset" IS
     'Offset of its service up to which the row is true, in this incarnation of the topic.';
+COMMENT ON COLUMN error_windows.partition IS
+    'Partition that the last record of its service was read from.';
+COMMENT ON COLUMN error_windows.read_offset IS
+    'Offset of that record; "offset", by which rows are ordered, is higher where the service logs to several partitions.';
 COMMENT ON COLUMN error_windows.clock_start IS
     'The window of the service''s clock then; with service_first, service_last and gap_windows what the detector is rebuilt from.';
 

@@ -4,4 +4,4 @@ SELECT set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_count', '3', false);
 
 -- name: try_flow_lock
-SELECT pg_try_advisory_lock(hashtext('tocsin flow'), hashtext(%(topic)s));
+SELECT pg_try_advisory_lock(hashtext('tocsin flow'), hashtext(%(lock)s));

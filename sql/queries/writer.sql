@@ -41,15 +41,15 @@ INSERT INTO error_windows AS kept (
     service_id, window_start, errors, total, late_errors, late_total, verdict, severity, z,
     guarded_z, baseline_windows, baseline_errors, baseline_squares, guarded_windows,
     guarded_errors, guarded_squares, guarded_records, closed, flagged, "unknown",
-    settings_version, incarnation, "offset", arrival, clock_start, service_first,
-    service_last, gap_windows, too_late)
+    settings_version, incarnation, partition, read_offset, "offset", arrival, clock_start,
+    service_first, service_last, gap_windows, too_late)
 VALUES (
     %(service_id)s, %(window_start)s, %(errors)s, %(total)s, %(late_errors)s, %(late_total)s,
     %(verdict)s, %(severity)s, %(z)s, %(guarded_z)s, %(baseline_windows)s,
     %(baseline_errors)s, %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s,
     %(guarded_squares)s, %(guarded_records)s, %(closed)s, %(flagged)s, %(unknown)s,
-    %(settings_version)s, %(incarnation)s, %(offset)s, %(arrival)s, %(clock_start)s,
-    %(service_first)s, %(service_last)s, %(gap_windows)s, %(too_late)s)
+    %(settings_version)s, %(incarnation)s, %(partition)s, %(read_offset)s, %(offset)s,
+    %(arrival)s, %(clock_start)s, %(service_first)s, %(service_last)s, %(gap_windows)s, %(too_late)s)
 ON CONFLICT (service_id, window_start) DO UPDATE SET
     errors = excluded.errors,
     total = excluded.total,
@@ -71,6 +71,8 @@ ON CONFLICT (service_id, window_start) DO UPDATE SET
     "unknown" = excluded."unknown",
     settings_version = excluded.settings_version,
     incarnation = excluded.incarnation,
+    partition = excluded.partition,
+    read_offset = excluded.read_offset,
     "offset" = excluded."offset",
     arrival = excluded.arrival,
     clock_start = excluded.clock_start,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from stack.broker import Broker
 from stack.kafka import KafkaBroker
+from stack.ports import free_port
 from stack.processes import Process
 from stack.waiting import wait_until
 from tocsin.errors import BrokerError
@@ -44,7 +46,11 @@ class Line:
         create_topics(self.settings)
 
     def start_flow(
-        self, *, workers: int = 1, recovery: str | None = None, wait: bool = True
+        self,
+        *options: str,
+        workers: int = 1,
+        recovery: str | None = None,
+        wait: bool = True,
     ) -> Process:
         """Start `tocsin flow` and return its process, unless told otherwise once it reads.
 
@@ -53,7 +59,7 @@ class Line:
         own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
         process = Process(
             "flow",
-            [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers)],
+            [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers), *options],
             log=self._folder / f"flow-{next(self._numbers)}.log",
             env={**os.environ, **self.environ, **own},
         )
@@ -61,6 +67,22 @@ class Line:
         if wait:
             self.wait_for(lambda: b"flow starts" in process.log.read_bytes(), "the flow", process)
         return process
+
+    def start_cluster(self, processes: int) -> list[Process]:
+        """Start a flow of several processes and return them once all of them read."""
+        ports = {free_port() for _ in range(processes)}
+        addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+        flows = [
+            self.start_flow("--process", str(number), "--addresses", addresses, wait=False)
+            for number in range(processes)
+        ]
+        for flow in flows:
+            self.wait_for(lambda at=flow: b"flow starts" in at.log.read_bytes(), "the flow", flow)  # type: ignore[misc]  # mypy does not infer a lambda's default
+        return flows
+
+    def lose_recovery(self) -> None:
+        """Remove the recovery folder."""
+        shutil.rmtree(self.settings.recovery_dir)
 
     def make_topic_again(self) -> None:
         """Delete the topic and make it anew: its id is another, its offsets start at 0."""

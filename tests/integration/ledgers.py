@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.replay import GUARDED, Tables, closed_runs, replay
 from flows import detection_rows
+from flows.known import Place
 from flows.rows import IncidentRow
 from sql import writer
 from sql.connect import connect
@@ -29,7 +30,7 @@ def store(database_url: str, tables: Tables) -> list[IncidentRow]:
     """Write all rows; return the incidents, of errors and of silence."""
     incidents = [*tables.incidents.values(), *tables.silences.values()]
     events = [*tables.events, *tables.silence_events]
-    windows = [(1, row) for row in tables.windows.values()]
+    windows = [(Place(1, 0, row.offset), row) for row in tables.windows.values()]
     with connect(database_url, name="tests") as conn:
         writer.upsert_windows(conn, detection_rows.windows(windows))
         writer.upsert_incidents(conn, detection_rows.incidents((1, row) for row in incidents))

@@ -65,14 +65,40 @@ def stored(line: Line) -> int:
     return int(line.query(query)[0][0])
 
 
-def killed_ten_times(line: Line, records: int) -> Process:
+def killed(line: Line, records: int, times: int, *, lose_recovery: bool) -> Process:
     flow = line.start_flow()
-    for kill in range(1, 11):
-        line.wait_for(lambda at=kill: stored(line) >= records * at // 12, "progress", flow)  # type: ignore[misc]
+    for kill in range(1, times + 1):
+        reached = records * kill // (times + 2)
+        line.wait_for(lambda at=reached: stored(line) >= at, "progress", flow)  # type: ignore[misc]
         flow.popen.send_signal(signal.SIGKILL)
         flow.popen.wait()
+        if lose_recovery:
+            line.lose_recovery()
         flow = line.start_flow()
     return flow
+
+
+def rescaled(line: Line, records: int) -> Process:
+    """One process, then a cluster of two, then one again."""
+    alone = line.start_flow()
+    line.wait_for(lambda: stored(line) >= records // 4, "progress", alone)
+    assert alone.stop() == 0
+    cluster = line.start_cluster(2)
+    line.wait_for(lambda: stored(line) >= records // 2, "progress", cluster[0])
+    for process in cluster:
+        process.popen.send_signal(signal.SIGTERM)
+    assert [process.popen.wait(60) for process in cluster] == [0, 0]
+    return line.start_flow()
+
+
+def run_course(line: Line, course: str, records: int) -> Process:
+    if course == "killed ten times":
+        return killed(line, records, 10, lose_recovery=False)
+    if course == "recovery lost five times":
+        return killed(line, records, 5, lose_recovery=True)
+    if course == "rescaled":
+        return rescaled(line, records)
+    return line.start_flow(workers=2 if course == "two workers" else 1)
 
 
 def found(line: Line, start_ms: int) -> set[tuple[Any, ...]]:
@@ -112,7 +138,13 @@ def expected(without: set[str]) -> set[tuple[Any, ...]]:
     }
 
 
-COURSES = ["undisturbed", "killed ten times", "two workers"]
+COURSES = [
+    "undisturbed",
+    "killed ten times",
+    "recovery lost five times",
+    "two workers",
+    "rescaled",
+]
 
 
 @pytest.mark.parametrize("course", COURSES)
@@ -133,10 +165,7 @@ def check_three_hours(line: Line, course: str, without: set[str]) -> None:
     # The end lies far enough back that the wall clock closes every window.
     start_ms = (int(time.time() * 1000) // WINDOW_MS - MINUTES - 15) * WINDOW_MS
     records = send_all(line, start_ms, without)
-    if course == "killed ten times":
-        flow = killed_ten_times(line, records)
-    else:
-        flow = line.start_flow(workers=2 if course == "two workers" else 1)
+    flow = run_course(line, course, records)
     line.wait_for(lambda: stored(line) >= records, "all is stored", flow, deadline_s=900)
     everything_closed = f"""
         SELECT bool_and(last >= to_timestamp({start_ms / 1000 + 60 * MINUTES}))
