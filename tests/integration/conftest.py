@@ -50,18 +50,19 @@ class Line:
         *options: str,
         workers: int = 1,
         recovery: str | None = None,
+        environ: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> Process:
         """Start `tocsin flow` and return its process, unless told otherwise once it reads.
 
-        recovery: name of a recovery folder of its own.
+        recovery: name of a recovery folder of its own. environ: what else is set.
         """
         own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
         process = Process(
             "flow",
             [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers), *options],
             log=self._folder / f"flow-{next(self._numbers)}.log",
-            env={**os.environ, **self.environ, **own},
+            env={**os.environ, **self.environ, **own, **(environ or {})},
         )
         self._running.append(process)
         if wait:

@@ -168,16 +168,6 @@ def test_half_made_recovery_store_is_not_taken_for_one(line: Line) -> None:
     line.wait_for_logs(1, flow)
 
 
-def test_damaged_recovery_store_is_named_in_one_line(line: Line) -> None:
-    assert line.start_flow().stop() == 0
-    [store] = line.settings.recovery_dir.glob("store/part-*.sqlite3")
-    store.write_bytes(b"garbage" * 1000)
-    flow = line.start_flow(wait=False)
-    assert flow.popen.wait(60) == 1
-    assert "remove the folder" in flow.last_words()
-
-
-@pytest.mark.producers_time
 def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Line) -> None:
     flow = line.start_flow()
     burst = datetime.now(timezone.utc) - timedelta(minutes=20)
@@ -213,6 +203,31 @@ def test_topic_that_was_made_again_while_the_flow_was_down_is_read_from_its_begi
     flow = line.start_flow()
     line.wait_for_logs(250, flow)
     assert flow.stop() == 0
+    assert line.query("SELECT sum(total + late_total) FROM error_windows") == [(250,)]
+
+
+def test_topic_that_is_made_again_while_the_flow_reads_is_read_from_its_beginning(
+    full_line: Line,
+) -> None:
+    """On Apache Kafka: a topic of the light broker's that goes while it is read ends librdkafka."""
+    line = full_line
+    flow = line.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*[log_at(now, service=f"s-{i % 7}") for i in range(50)], partition=0)
+    line.wait_for_logs(50, flow)
+    line.make_topic_again()
+    line.send(*[log_at(now, service=f"s-{i % 7}") for i in range(200)], partition=0)
+    line.wait_for_logs(250, flow)
+    line.wait_for(
+        lambda: line.query("SELECT sum(total + late_total) = 250 FROM error_windows") == [(True,)],
+        "every record counted",
+        flow,
+    )
+    assert flow.stop() == 0
+    assert line.query(
+        'SELECT incarnation, count(*), count(DISTINCT "offset"), min("offset"), max("offset")'
+        " FROM logs GROUP BY 1 ORDER BY 1"
+    ) == [(1, 50, 50, 0, 49), (2, 200, 200, 0, 199)]
     assert line.query("SELECT sum(total + late_total) FROM error_windows") == [(250,)]
 
 
