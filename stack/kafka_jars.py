@@ -12,7 +12,7 @@ from stack.errors import StackError
 POM = Path(__file__).with_name("pom.xml")
 OLDEST_JAVA = 17
 
-FETCHING = "fetching Apache Kafka from Maven Central, once on this machine"
+FETCHING = "fetching Apache Kafka, once on this machine"
 
 
 def version() -> str:
@@ -66,21 +66,21 @@ def _copy_aside(folder: Path) -> None:
 
 def _require_java() -> None:
     if not shutil.which("java"):
-        raise _missing("java")
+        raise _lacking("java is missing")
     said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "(\d+)', said)
     if found is None or int(found[1]) < OLDEST_JAVA:
-        raise _missing(f"a Java that is not {found[1] if found else 'unknown'}")
+        raise _lacking(f"java is version {found[1] if found else 'unknown'}")
 
 
 def _require_maven() -> None:
     if not shutil.which("mvn"):
-        raise _missing("mvn")
+        raise _lacking("mvn is missing")
 
 
-def _missing(what: str) -> StackError:
+def _lacking(what: str) -> StackError:
     return StackError(
-        f"Apache Kafka needs Java {OLDEST_JAVA} or newer and Maven, and {what} is missing:"
-        " `apt-get install --no-install-recommends maven` installs both on Debian 12,"
+        f"Apache Kafka needs Java {OLDEST_JAVA} or newer and Maven, but {what}:"
+        " `apt-get install --no-install-recommends maven` installs both on Debian,"
         " BROKER=light needs neither"
     )

@@ -20,6 +20,8 @@ from stack.running import CHECKOUT, MARK
 from stack.state import load_state
 from stack.timescale import Timescale
 from stack.waiting import wait_until
+from tocsin.settings import Settings
+from tocsin.topics import describe_topic
 
 
 class Up:
@@ -124,6 +126,22 @@ def test_credentials_and_data_outlive_a_restart_but_not_down(up: Up) -> None:
     assert data_folder.exists()
     assert up.down().returncode == 0
     assert not data_folder.exists()
+    assert not up.folder.exists()
+
+
+def test_kafka_of_up_keeps_its_topics_over_a_kill_but_not_over_down(
+    up: Up, kafka_here: None
+) -> None:
+    ids = []
+    for _ in range(2):
+        starter = up.start_and_wait(BROKER="kafka")
+        settings = Settings(kafka_bootstrap=f"{LOOPBACK}:{up.ports[1]}")
+        ids.append(describe_topic(settings, settings.topic))
+        starter.popen.kill()
+        starter.popen.wait()
+        wait_until(lambda: all(map(is_free, up.ports)), "everything ends", deadline_s=60)
+    assert ids[0] == ids[1]
+    assert up.down().returncode == 0
     assert not up.folder.exists()
 
 

@@ -8,6 +8,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
+from stack import kafka_jars
 from stack.running import CHECKOUT, procfile_commands
 from tocsin.settings import settings_table
 
@@ -39,6 +40,16 @@ def test_foreign_images_are_pinned_to_a_patch_release() -> None:
     assert {"apache/kafka", "timescale/timescaledb"} == {name.partition(":")[0] for name in foreign}
     for image in foreign | bases:
         assert PINNED.fullmatch(image), image
+
+
+def test_full_broker_is_the_kafka_of_the_compose_file() -> None:
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka_jars.version()}"
+
+
+def test_pom_pins_what_it_takes_and_names_no_repository() -> None:
+    pom = kafka_jars.POM.read_text()
+    assert all(re.fullmatch(r"\d+(\.\d+)*", found) for found in re.findall("<version>(.*)<", pom))
+    assert "repositor" not in pom.lower()
 
 
 def test_compose_refuses_to_start_without_its_secrets() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stack import debian, demo
+from stack import debian, demo, kafka_jars
 from stack.running import CHECKOUT
 
 
@@ -24,7 +24,8 @@ def descriptions() -> list[str]:
     source = Path(CHECKOUT / "stack/demo.py").read_text()
     names = re.findall(r'_step\(steps, f?"([^"]+)"', source)
     assert len(names) > 3
-    return [*names, "history of five services: 4,444 records", debian.LAYING_OUT]
+    said = [debian.LAYING_OUT, kafka_jars.FETCHING]
+    return [*names, "history of five services: 4,444 records", *said]
 
 
 @pytest.mark.parametrize("description", descriptions())
