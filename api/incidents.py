@@ -184,16 +184,16 @@ def known_id(incident_id: str) -> str:
 
 
 def _filter(request: Request) -> IncidentFilter:
-    """Read the filters, refusing what none of the incidents can have."""
+    """Read the filters, of which none is given twice; refuse what no incident can have."""
     given = request.get_args(keep_blank_values=True)
     chosen: dict[str, str] = {}
     for name, allowed in _FILTERS.items():
-        values = given.getlist(name, [])
-        if not values:
+        value = given.get(name)
+        if value is None:
             continue
-        if len(values) > 1 or (allowed is not None and values[0] not in allowed):
-            raise Refusal(400, f"{name}: give one of {', '.join(allowed or ['a service'])}")
-        chosen[name] = values[0]
+        if allowed is not None and value not in allowed:
+            raise Refusal(400, f"{name}: give one of {', '.join(allowed)}")
+        chosen[name] = value
     service_id = chosen.pop("service_id", None)
     if service_id is not None and (not 1 <= len(service_id) <= 128 or "\0" in service_id):
         raise Refusal(400, "service_id: give 1 to 128 characters")

@@ -60,7 +60,7 @@ class Page(Struct, frozen=True):
 def read_page(request: Request, *, beside: Collection[str] = ()) -> Page:
     """Read `page` and `limit`, refusing what is no whole number within bounds.
 
-    beside: further parameters of the route; all else is refused.
+    beside: further parameters of the route; all else is refused, and what is given twice.
     """
     # Blank values count: `?page=` is a mistake to be told of.
     given = request.get_args(keep_blank_values=True)
@@ -68,18 +68,20 @@ def read_page(request: Request, *, beside: Collection[str] = ()) -> Page:
         if name not in {"page", "limit", *beside}:
             known = ", ".join(["page", "limit", *beside])
             raise Refusal(400, f"{name[:40]}: no such parameter, there are {known}")
+        times = len(given.getlist(name))
+        if times > 1:
+            raise Refusal(400, f"{name}: may be given once, not {times} times")
     return Page(
-        _whole(given.getlist("page", []), "page", 1, PAGE_MAX),
-        _whole(given.getlist("limit", []), "limit", LIMIT_DEFAULT, LIMIT_MAX),
+        _whole(given.get("page"), "page", 1, PAGE_MAX),
+        _whole(given.get("limit"), "limit", LIMIT_DEFAULT, LIMIT_MAX),
     )
 
 
-def _whole(values: list[str], name: str, default: int, most: int) -> int:
-    if not values:
+def _whole(text: str | None, name: str, default: int, most: int) -> int:
+    if text is None:
         return default
-    text = values[0]
-    if len(values) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise Refusal(400, f"{name}: give one whole number from 1 to {most}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise Refusal(400, f"{name}: give a whole number from 1 to {most}")
     number = int(text)
     if not 1 <= number <= most:
         raise Refusal(400, f"{name}: {number} is outside 1 to {most}")

@@ -151,6 +151,25 @@ def test_page_or_filter_that_cannot_be_is_refused(api: Api, parameters: dict[str
 
 
 @pytest.mark.parametrize(
+    "name", ["page", "limit", "service_id", "status", "severity", "kind", "confirmed"]
+)
+@pytest.mark.parametrize("values", [["1", "1"], ["", "OPEN", "x"]])
+def test_a_parameter_may_be_given_once(api: Api, name: str, values: list[str]) -> None:
+    answer = api.client.get("/incidents", params={name: values}, headers=api.headers())
+    expected = f"{name}: may be given once, not {len(values)} times"
+    assert assert_problem(answer, 400)["detail"] == expected
+
+
+@pytest.mark.parametrize("list_of", ["logs", "timeline"])
+def test_a_page_of_an_incident_may_be_chosen_once(
+    api: Api, database: psycopg.Connection, list_of: str
+) -> None:
+    path = f"/incidents/{add_incident(database)}/{list_of}?limit=1&limit=1"
+    answer = api.client.get(path, headers=api.headers())
+    assert assert_problem(answer, 400)["detail"] == "limit: may be given once, not 2 times"
+
+
+@pytest.mark.parametrize(
     "incident_id",
     ["0" * 32, "0", "x" * 32, "A" * 32, "' OR 1=1 --", "%00", "..%2f..%2fetc", "0" * 4000],
 )
