@@ -16,14 +16,18 @@ log = structlog.get_logger()
 
 _REFRESH_S = 30.0
 _PRESSING_S = 1.0
+# A change looks at the clock up to 40 s before it is committed (`bound_transaction`); a reading
+# between the two does not see it.
 _MARGIN_MS = 60_000
 
 
 class LiveBooks:
     """The newest reading of the settings' versions.
 
-    A version is made at least LEAD_MS before it starts, so a reading knows all that may judge the
-    windows which start up to LEAD_MS after it. Windows that start later ask for a new reading.
+    A version is made and withdrawn at least LEAD_MS before it starts, so which versions judge the
+    windows that start up to LEAD_MS after a reading can't change any more. Windows that start later
+    ask for a new reading. So a reading that has a version which was withdrawn after it does no
+    harm: all of that version's windows start too late for it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +52,7 @@ class LiveBooks:
                     "cannot read the detection settings", problem=" ".join(str(error).split())
                 )
             else:
-                if book.newest != self._book.newest:
+                if book.versions != self._book.versions:
                     log.info("detection settings changed", version=book.newest)
                     self._book = book
                 else:

@@ -1,8 +1,11 @@
 """`tocsin detection`: the versions of the numbers that decide what a spike is."""
 
 import getpass
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import psycopg
@@ -12,35 +15,52 @@ from rich.table import Table
 from rich.text import Text
 
 from tocsin.detection import WINDOW_MS, DetectionSettings
-from tocsin.errors import SettingsError
+from tocsin.errors import SettingsError, StorageError
 from tocsin.log import configure_logging
 from tocsin.records import EPOCH
 from tocsin.settings import load_settings
-from tocsin.settings_changes import differences, names, read_changes, shown
-from tocsin.settings_versions import SettingsVersion
+from tocsin.settings_changes import (
+    ALL_SERVICES,
+    differences,
+    names,
+    read_changes,
+    scoped_differences,
+    shown,
+)
+from tocsin.settings_versions import SettingsDocument, SettingsVersion, minute_of
+
+if TYPE_CHECKING:
+    from sql.detection_settings import StoredVersion
 
 detection = typer.Typer(
     help="The numbers that decide what a spike is, in versions.", no_args_is_help=True
 )
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @detection.command("list")
 def list_versions() -> None:
     """List the versions: when each begins to judge, who made it, what it changes."""
-    from sql.detection_settings import read_authors, read_book  # noqa: PLC0415
+    from sql.detection_settings import now_ms, read_history  # noqa: PLC0415
 
-    with _connect() as conn:
-        book, authors = read_book(conn), read_authors(conn)
-    table = Table("version", "judges from (UTC)", "made by", "services", "changes")
-    older: SettingsVersion | None = None
-    for version in book.versions:
-        for services, changes in _all_changes(older, version):
-            start = _start(version.effective_from_ms)
+    with _database() as conn:
+        history, present_ms = read_history(conn), now_ms(conn)
+    in_force = [stored.version for stored in history if stored.withdrawn_at is None]
+    present = _present(in_force, present_ms)
+    table = Table("version", "judges from (UTC)", "state", "made by", "services", "changes")
+    for stored in history:
+        version = stored.version
+        if stored.withdrawn_at is not None:
+            state = f"withdrawn {stored.withdrawn_at:%Y-%m-%d %H:%M} by {stored.withdrawn_by}"
+        elif version is present:
+            state = "judges now"
+        else:
+            state = "to come" if version.effective_from_ms > present_ms else "over"
+        place = (str(version.version), minute_of(version.effective_from_ms), state)
+        for scope, changes in _changes(_basis(history, stored), version):
             # As text: a pattern such as `[ab]*` is no markup.
-            cells = (str(version.version), start, authors[version.version], services, changes)
-            table.add_row(*map(Text, cells))
-        older = version
+            table.add_row(*map(Text, (*place, stored.created_by, scope, changes)))
     Console().print(table)
 
 
@@ -50,30 +70,33 @@ def show(
         str | None, typer.Argument(help="A service; without one, what goes for most")
     ] = None,
 ) -> None:
-    """Show the numbers that judge now, and which version will judge next."""
+    """Show the numbers that judge now, and which versions follow when, with what they change."""
     from sql.detection_settings import now_ms, read_book  # noqa: PLC0415
 
-    with _connect() as conn:
+    if service is not None and not (1 <= len(service) <= 128 and service.isprintable()):
+        raise SettingsError("SERVICE: give 1 to 128 printable characters")
+    with _database() as conn:
         book, present_ms = read_book(conn), now_ms(conn)
-    versions = [(version, _settings_of(version, service)) for version in book.versions]
-    past = [version for version, _ in versions if version.effective_from_ms <= present_ms]
-    present = past[-1] if past else book.versions[0]
-    defaults, own = DetectionSettings(), _settings_of(present, service)
+    present = _present(book.versions, present_ms)
+    own, defaults = _settings_of(present, service), DetectionSettings()
     table = Table("setting", "value", "default")
     for name in names():
         table.add_row(name, shown(getattr(own, name)), shown(getattr(defaults, name)))
-    console = Console()
-    console.print(f"version {present.version}, from {_start(present.effective_from_ms)} on")
+    console = _plain_console()
+    since = minute_of(present.effective_from_ms)
+    console.print(f"version {present.version} judges now, since {since} UTC")
     console.print(table)
-    if service is None:
-        for override in present.document.overrides:
-            console.print(f"other numbers judge services like {override.services}", markup=False)
-    for version, numbers in versions:
+    for line in _own_numbers(present, service):
+        console.print(line)
+    older = present
+    for version in book.versions:
         if version.effective_from_ms > present_ms:
-            changed = _changes(own, numbers)
-            console.print(
-                f"version {version.version} begins {_start(version.effective_from_ms)}: {changed}"
-            )
+            minutes = -(-(version.effective_from_ms - present_ms) // WINDOW_MS)
+            begin = minute_of(version.effective_from_ms)
+            console.print(f"version {version.version} follows {begin} UTC, in {minutes} min")
+            for scope, changed in _changes(older, version, service):
+                console.print(f"  {scope}: {changed}")
+            older = version
 
 
 @detection.command("set")
@@ -92,7 +115,7 @@ def set_numbers(
 
     given = read_changes(changes)
     start_ms = None if start is None else _start_ms(start)
-    with _connect() as conn, conn.transaction():
+    with _database() as conn, conn.transaction():
         # Two people at once: the second one's version is built on the first one's.
         lock_versions(conn)
         older = read_book(conn).versions[-1]
@@ -102,67 +125,119 @@ def set_numbers(
         if not differences(*numbers):
             raise SettingsError(f"that would change nothing: version {older.version} says the same")
         version = add_version(conn, document, created_by=_user(), effective_from_ms=start_ms)
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    console.print(
-        f"version {version.version} judges the windows from"
-        f" {_start(version.effective_from_ms)} UTC on"
-    )
-    for scope, changed in _all_changes(older, version):
+    console = _plain_console()
+    begin = minute_of(version.effective_from_ms)
+    console.print(f"version {version.version} judges the windows from {begin} UTC on")
+    for scope, changed in _changes(older, version):
         console.print(f"  {scope}: {changed}")
 
 
-def _all_changes(older: SettingsVersion | None, newer: SettingsVersion) -> list[tuple[str, str]]:
+@detection.command("withdraw")
+def withdraw(
+    version: Annotated[str, typer.Argument(help="Its number, as `list` shows it")],
+) -> None:
+    """Withdraw the newest version, until 10 minutes before it begins; its number stays taken."""
+    from sql.detection_settings import withdraw_version  # noqa: PLC0415
+
+    if not _NUMBER.fullmatch(version):
+        raise SettingsError(f"VERSION is {version[:40]!r}: give its number, as 2")
+    with _database() as conn:
+        newest = withdraw_version(conn, int(version), withdrawn_by=_user())
+    console = _plain_console()
+    console.print(f"version {version} is withdrawn and will judge nothing")
+    begin = minute_of(newest.effective_from_ms)
+    console.print(f"  the newest is version {newest.version}, from {begin} UTC on")
+
+
+def _present(versions: Sequence[SettingsVersion], present_ms: int) -> SettingsVersion:
+    begun = [version for version in versions if version.effective_from_ms <= present_ms]
+    return begun[-1] if begun else versions[0]
+
+
+def _basis(history: "list[StoredVersion]", newer: "StoredVersion") -> SettingsVersion:
+    """Return the version that another was made to change: the newest one there was by then."""
+    versions = [
+        stored.version
+        for stored in history
+        if stored.version.version < newer.version.version
+        and (stored.withdrawn_at is None or stored.withdrawn_at > newer.created_at)
+    ]
+    return versions[-1] if versions else SettingsVersion(1, 0, SettingsDocument())
+
+
+def _own_numbers(version: SettingsVersion, service: str | None) -> Iterator[str]:
+    """Say which patterns have numbers of their own, and which of them judges a service."""
+    overrides = version.document.overrides
+    if service is not None:
+        index = version.document.override_of(service)
+        if index is not None:
+            yield f"judged as the services like {overrides[index].services}"
+        return
+    for override in overrides:
+        own = version.settings_of_pattern(override.services)
+        telling = differences(version.settings_of_pattern(None), own)
+        numbers = ", ".join(f"{name} {value} instead of {most}" for name, most, value in telling)
+        yield f"services like {override.services}: {numbers or 'as all others'}"
+
+
+def _changes(
+    before: SettingsVersion, after: SettingsVersion, service: str | None = None
+) -> list[tuple[str, str]]:
     """Return (services, what changes for them); one line at least."""
-    before = older or SettingsVersion(1, 0, type(newer.document)())
-    found = [("all", _changes(_settings_of(before, None), _settings_of(newer, None)))]
-    for override in newer.document.overrides:
-        known = [old for old in before.document.overrides if old.services == override.services]
-        old = before.settings_of_pattern(override.services if known else None)
-        found.append(
-            (override.services, _changes(old, newer.settings_of_pattern(override.services)))
-        )
-    telling = [(services, changes) for services, changes in found if changes]
-    return telling or [("all", "nothing")]
+    if service is not None:
+        own = differences(before.settings_for(service), after.settings_for(service))
+        found = [(service, own)] if own else []
+    else:
+        found = scoped_differences(before, after)
+    lines = [
+        (scope, ", ".join(f"{name} {old} -> {new}" for name, old, new in changes))
+        for scope, changes in found
+    ]
+    return lines or [(service or ALL_SERVICES, "nothing")]
 
 
 def _settings_of(version: SettingsVersion, service: str | None) -> DetectionSettings:
     return version.settings_for(service) if service else version.settings_of_pattern(None)
 
 
-def _changes(before: DetectionSettings, after: DetectionSettings) -> str:
-    return ", ".join(f"{name} {old} -> {new}" for name, old, new in differences(before, after))
-
-
-def _start(start_ms: int) -> str:
-    return f"{EPOCH + timedelta(milliseconds=start_ms):%Y-%m-%d %H:%M}"
+def _plain_console() -> Console:
+    """Return a console that shows text as it is: a pattern such as `[ab]*` is no markup."""
+    return Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def _start_ms(text: str) -> int:
     try:
         start = msgspec.convert(text, _AwareTime)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         raise SettingsError(
-            f"--from: {text!r} is no time, give one as 2026-03-02T08:00:00Z"
+            f"--from: {text[:40]!r} is no time, give one as 2026-03-02T08:00:00Z"
         ) from None
     start_ms = (start - EPOCH) // timedelta(milliseconds=1)
     if start_ms % WINDOW_MS or start.microsecond:
-        raise SettingsError(f"--from: {text} is no full minute")
+        raise SettingsError(f"--from: {text[:40]} is no full minute")
     return start_ms
 
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # a process of nobody that the system knows
         return "tocsin"
+    # The environment's bytes need not be UTF-8.
+    return name.encode(errors="replace").decode()
 
 
-def _connect() -> psycopg.Connection:
+@contextmanager
+def _database() -> Iterator[psycopg.Connection]:
+    """Lend a connection. Raises StorageError, in one line, for whatever the database refuses."""
     settings = load_settings()
     configure_logging(settings)
     from sql.connect import connect  # noqa: PLC0415
     from sql.migrate import require_current  # noqa: PLC0415
 
-    conn = connect(settings.database_url, name="cli", autocommit=True)
-    require_current(conn)
-    return conn
+    with connect(settings.database_url, name="cli", autocommit=True) as conn:
+        try:
+            require_current(conn)
+            yield conn
+        except psycopg.Error as error:
+            raise StorageError(f"the database: {' '.join(str(error).split())}") from None

@@ -9,7 +9,9 @@ from msgspec import Raw, structs
 
 from tocsin.detection import DetectionSettings, Preset
 from tocsin.errors import SettingsError
-from tocsin.settings_versions import FIXED
+from tocsin.settings_versions import FIXED, SettingsVersion
+
+ALL_SERVICES = "all services"
 
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -26,7 +28,9 @@ def read_changes(texts: Iterable[str]) -> dict[str, Raw]:
     for text in texts:
         name, is_given, value = text.partition("=")
         if not is_given:
-            raise SettingsError(f"{text}: give a setting and its value, as threshold_sigma=2.5")
+            raise SettingsError(
+                f"{_quoted(text)}: give a setting and its value, as threshold_sigma=2.5"
+            )
         if name in changes:
             raise SettingsError(f"{name}: given twice")
         changes[name] = Raw(_json(name, value).encode())
@@ -37,6 +41,19 @@ def differences(before: DetectionSettings, after: DetectionSettings) -> list[tup
     """Return (name, before, after) of the settings that differ."""
     pairs = ((name, shown(getattr(before, name)), shown(getattr(after, name))) for name in names())
     return [(name, old, new) for name, old, new in pairs if old != new]
+
+
+def scoped_differences(
+    before: SettingsVersion, after: SettingsVersion
+) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return for whom what differs: all services, then each pattern with what is its own."""
+    common = differences(before.settings_of_pattern(None), after.settings_of_pattern(None))
+    found = [(ALL_SERVICES, common)]
+    overrides = [*before.document.overrides, *after.document.overrides]
+    for pattern in dict.fromkeys(override.services for override in overrides):
+        own = differences(before.settings_of_pattern(pattern), after.settings_of_pattern(pattern))
+        found.append((pattern, [change for change in own if change not in common]))
+    return [(services, changes) for services, changes in found if changes]
 
 
 def shown(value: object) -> str:
@@ -53,17 +70,23 @@ def _json(name: str, value: str) -> str:
     default = _default(name)
     if isinstance(default, bool):
         if value not in {"true", "false"}:
-            raise SettingsError(f"{name} is {value!r}: give true or false")
+            raise SettingsError(f"{name} is {value[:40]!r}: give true or false")
         return value
     if isinstance(default, Preset):
         if value not in {preset.value for preset in Preset}:
-            raise SettingsError(f"{name} is {value!r}: give guarded or plain")
+            raise SettingsError(f"{name} is {value[:40]!r}: give guarded or plain")
         return f'"{value}"'
     is_decimal = isinstance(default, Decimal)
     if not (_DECIMAL if is_decimal else _WHOLE).fullmatch(value):
-        kind = "a number, as 2.5" if is_decimal else "a whole number"
-        raise SettingsError(f"{name} is {value!r}: give {kind}")
+        kind = "a number, as 2.5" if is_decimal else "a whole number of at most 9 digits"
+        raise SettingsError(f"{name} is {value[:40]!r}: give {kind}")
     return shown(Decimal(value)) if is_decimal else str(int(value))
+
+
+def _quoted(text: str) -> str:
+    """Return the beginning of what a person typed, so that it fits into a line."""
+    short = text[:40]
+    return short if short and short.isprintable() else repr(short)
 
 
 def _default(name: str) -> object:
@@ -73,5 +96,5 @@ def _default(name: str) -> object:
     if name not in defaults:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]}?" if near else "`tocsin detection show` lists them"
-        raise SettingsError(f"{name[:40]}: no such setting, {hint}")
+        raise SettingsError(f"{_quoted(name)}: no such setting, {hint}")
     return defaults[name]

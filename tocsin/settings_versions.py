@@ -1,5 +1,6 @@
 """The versions of the detection settings: which numbers judge which window of which service."""
 
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -8,9 +9,13 @@ from msgspec import Raw, Struct
 
 from tocsin.detection import WINDOW_MS, DetectionSettings, SettingsTimeline
 from tocsin.errors import SettingsError
+from tocsin.records import EPOCH
 
 LEAD_MS = 10 * 60_000
-"""A version starts at least this long after it is made, so that every worker knows it by then."""
+"""A version starts at least this long after it is made, so that every worker knows it by then.
+
+As long before its start at the least it is withdrawn, so that no worker relies on it by then.
+"""
 
 FIXED = frozenset(
     {
@@ -88,6 +93,11 @@ class SettingsVersion(Struct, frozen=True):
                     "services: give a pattern of 1 to 128 printable characters, as `batch-*`"
                 )
             self._settings({**self.document.settings, **override.settings})
+        patterns = [override.services for override in self.document.overrides]
+        if len(set(patterns)) < len(patterns):
+            raise SettingsError(
+                "services: a pattern is given twice, and only its first would count"
+            )
 
     def _settings(self, changes: dict[str, Raw]) -> DetectionSettings:
         fixed = FIXED & changes.keys()
@@ -111,10 +121,10 @@ class SettingsVersion(Struct, frozen=True):
 
 
 class SettingsBook:
-    """All versions, oldest first, as of one reading of the database.
+    """All versions but those withdrawn, oldest first, as of one reading of the database.
 
-    read_ms: when they were read, by the database's clock; it knows every version that starts up to
-        LEAD_MS later.
+    read_ms: when they were read, by the database's clock; which versions start up to LEAD_MS later
+        can't change any more.
     """
 
     def __init__(self, versions: tuple[SettingsVersion, ...], read_ms: int) -> None:
@@ -145,3 +155,12 @@ class SettingsBook:
 def next_window_start_ms(now_ms: int) -> int:
     """Return the first window start at which a version that is made now may begin."""
     return -(-(now_ms + LEAD_MS) // WINDOW_MS) * WINDOW_MS
+
+
+def minute_of(start_ms: int) -> str:
+    """Name a start by its minute in UTC.
+
+    >>> minute_of(1_772_409_600_000)
+    '2026-03-02 00:00'
+    """
+    return f"{EPOCH + timedelta(milliseconds=start_ms):%Y-%m-%d %H:%M}"

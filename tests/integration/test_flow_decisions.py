@@ -127,3 +127,28 @@ def test_each_window_is_judged_by_the_version_that_begins_before_it(line: Line) 
     assert line.query(f"SELECT verdict::text, z > 3 {same_burst}") == [("below_minimum", True)]
     assert line.query("SELECT settings_version FROM incidents") == [(1,)]
     assert_explained(line)
+
+
+def test_withdrawn_version_leaves_no_trace_in_a_flow_that_had_read_it(line: Line) -> None:
+    now = datetime.now(timezone.utc)
+    begin = (now + 30 * MINUTE).replace(second=0, microsecond=0)
+    change = ("minimum_count=1000", "baseline_windows=100", "--from", begin.isoformat())
+    assert tocsin(line, "detection", "set", *change).returncode == 0
+    flow = line.start_flow()
+    line.send(*history(now, minutes=35))
+    line.wait_for(lambda: line.count("error_windows") >= 35, "the history", flow)
+    assert tocsin(line, "detection", "withdraw", "2").returncode == 0
+    flow.popen.kill()
+    flow.popen.wait()
+    line.execute(
+        # As if the version had been to begin half an hour ago.
+        "UPDATE detection_settings SET withdrawn_at = withdrawn_at - INTERVAL '2 hours',"
+        " effective_from = effective_from - INTERVAL '1 hour' WHERE version = 2"
+    )
+    flow = line.start_flow()
+    line.send(*[log_at(now, "ERROR") for _ in range(40)])
+    line.wait_for(
+        lambda: line.query("SELECT 1 FROM incidents WHERE observed = 40"), "the incident", flow
+    )
+    assert line.query("SELECT DISTINCT settings_version FROM error_windows") == [(1,)]
+    assert_explained(line)

@@ -356,6 +356,25 @@ def test_a_new_settings_version_judges_from_its_first_window_on() -> None:
     assert known.tables.windows == adopted.tables.windows
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_version_that_is_withdrawn_before_it_begins_leaves_no_trace(is_restarted: bool) -> None:
+    alone = SettingsTimeline((DetectionSettings(baseline_windows=10),))
+    pending = DetectionSettings(
+        version=2, effective_from_ms=50 * WINDOW_MS, baseline_windows=100, minimum_count=1_000
+    )
+    errors = [1] * 49 + [60, 60, 60, 1]
+    never_knew = Service(alone).minutes(errors)
+    service = Service(SettingsTimeline((*alone.versions, pending))).minutes(errors[:40])
+    if is_restarted:
+        service.detector = Detector.restore(service.detector.snapshot(), alone)
+    else:
+        service.detector.adopt(alone)
+    service.minutes(errors[40:], 40)
+    assert service.tables.windows == never_knew.tables.windows
+    assert service.tables.incidents == never_knew.tables.incidents
+    assert len(service.tables.incidents) == 1
+
+
 def test_adopting_another_clock_is_refused() -> None:
     detector = Detector("service", GUARDED)
     with pytest.raises(ValueError, match="differ in kept_windows"):
