@@ -16,6 +16,7 @@ from flows.books import LiveBooks
 from flows.known import NOTHING_KNOWN, Known, read_known
 from flows.pipeline import Sinks, build_flow
 from flows.recovery import RecoveryStore
+from flows.repeats import seen_in
 from flows.sinks import DetectionSink, LogSink
 from flows.source import TopicSource
 from flows.watch import TopicWatch
@@ -180,7 +181,7 @@ class _Reading:
         cluster = self._cluster
         try:
             cli_main(
-                build_flow(source, sinks, books, known),
+                build_flow(source, sinks, books, known, seen_in(self._settings, self._stopping)),
                 workers_per_process=cluster.workers,
                 process_id=None if cluster.is_alone else cluster.process,
                 addresses=None if cluster.is_alone else list(cluster.addresses),

@@ -21,8 +21,8 @@ _WAIT_S = 30
 def only_flow(database_url: str, topic: str, process: int, stopping: Event) -> Iterator[None]:
     """Hold the topic's lock; raise FlowRunning when another flow does not let go of it.
 
-    Every process of a cluster has a lock of its own. A flow that was killed lets go at once. Should the connection be lost meanwhile, so is the
-    lock; then the positions tell two flows apart.
+    Every process of a cluster has a lock of its own. A flow that was killed lets go at once. Should
+    the connection be lost meanwhile, so is the lock; then the positions tell two flows apart.
     """
     lock = f"{topic}/{process}"
     with connect(database_url, name="flow-lock", autocommit=True) as conn:

@@ -7,13 +7,16 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.cimpl import NewTopic
+from psycopg.sql import SQL, Identifier
 
 from stack.broker import Broker
 from stack.kafka import KafkaBroker
@@ -80,6 +83,23 @@ class Line:
         for flow in flows:
             self.wait_for(lambda at=flow: b"flow starts" in at.log.read_bytes(), "the flow", flow)  # type: ignore[misc]  # mypy does not infer a lambda's default
         return flows
+
+    @contextmanager
+    def database_away(self) -> Iterator[None]:
+        """Let nobody into the database, and throw out who is there."""
+        place = urlsplit(self.settings.database_url)
+        name = place.path.lstrip("/")
+        allow = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        with psycopg.connect(place._replace(path="/postgres").geturl(), autocommit=True) as conn:
+            conn.execute(allow.format(Identifier(name), SQL("false")))
+            conn.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+                [name],
+            )
+            try:
+                yield
+            finally:
+                conn.execute(allow.format(Identifier(name), SQL("true")))
 
     def lose_recovery(self) -> None:
         """Remove the recovery folder."""

@@ -133,7 +133,7 @@ def test_database_restored_from_an_older_backup_is_seen_and_caught_up(
     now = now_at_quarter()
     flow, incident_id = burst(line, now)
     assert flow.stop() == 0
-    backup = backup_of(line.settings.database_url)
+    backup = backup_of(line)
     flow = line.start_flow()
     line.send(*logs(500, now), *[log_at(now, "ERROR") for _ in range(10)])
     line.wait_for(
@@ -193,19 +193,16 @@ def test_service_that_logs_to_several_partitions_is_counted_whole_and_named(line
     assert flow.stop() == 0
 
 
-def backup_of(database_url: str) -> str:
-    """Copy a database that nobody uses; return the copy's URL."""
-    place = urlsplit(database_url)
+def backup_of(line: Line) -> str:
+    """Copy the database while nobody uses it; return the copy's URL."""
+    place = urlsplit(line.settings.database_url)
     name = place.path.lstrip("/")
     copy = f"{name}_backup"
-    with psycopg.connect(place._replace(path="/postgres").geturl(), autocommit=True) as conn:
-        conn.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(Identifier(name)))
-        conn.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
-            [name],
-        )
+    with (
+        line.database_away(),
+        psycopg.connect(place._replace(path="/postgres").geturl(), autocommit=True) as conn,
+    ):
         conn.execute(
             SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(copy), Identifier(name))
         )
-        conn.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(Identifier(name)))
     return place._replace(path=f"/{copy}").geturl()
