@@ -49,15 +49,19 @@ def test_id_that_was_seen_in_the_last_ten_minutes_is_one_record(line: Line) -> N
     require_stored(line, flow, {"a": 2, "b": 2, None: 2})
 
 
-def test_killed_flow_knows_the_ids_that_it_had_seen(line: Line) -> None:
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_flow_that_starts_knows_the_ids_that_were_seen(line: Line, is_killed: bool) -> None:
     now = datetime.now(timezone.utc)
     ids = [f"{number}" for number in range(2000)]
     flow = line.start_flow()
-    for half in (ids[:1000], ids):
-        line.send(*[log_at(now, service=f"s-{int(i) % 7}", id=i) for i in half], partition=0)
-        line.wait_for_logs(len(half), flow)
-        flow.popen.send_signal(signal.SIGKILL)
-        flow.popen.wait()
+    for end in (500, 1000, 2000):
+        line.send(*[log_at(now, service=f"s-{int(i) % 7}", id=i) for i in ids[:end]], partition=0)
+        line.wait_for_logs(end, flow)
+        if is_killed:
+            flow.popen.send_signal(signal.SIGKILL)
+            flow.popen.wait()
+        else:
+            assert flow.stop() == 0
         flow = line.start_flow()
     line.send(*[log_at(now, service=f"s-{int(i) % 7}", id=i) for i in ids], partition=0)
     require_stored(line, flow, dict.fromkeys(ids, 1))
