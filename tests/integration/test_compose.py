@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from stack.broker import LightBroker
+from stack.broker import Broker
 from stack.ports import LOOPBACK, free_port
 from stack.processes import Process, end_with_starter
 from stack.running import CHECKOUT
@@ -39,7 +39,7 @@ def interpolated() -> dict[str, dict[str, Any]]:
 class LocalServices:
     """The compose file's services of ours, with hosts, ports and paths of this machine."""
 
-    def __init__(self, database_url: str, broker: LightBroker, folder: Path) -> None:
+    def __init__(self, database_url: str, broker: Broker, folder: Path) -> None:
         self.services = interpolated()
         self.folder = folder
         self.api_port = free_port()
@@ -86,7 +86,7 @@ class LocalServices:
 
 @pytest.fixture
 def local(
-    empty_database_url: str, broker: LightBroker, timescale: Timescale, tmp_path: Path
+    empty_database_url: str, broker: Broker, timescale: Timescale, tmp_path: Path
 ) -> Iterator[LocalServices]:
     services = LocalServices(empty_database_url, broker, tmp_path)
     yield services
