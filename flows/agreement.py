@@ -1,16 +1,33 @@
 """Where what is stored of a decision differs from what it is recomputed to, number by number."""
 
+import itertools
 import math
 from collections.abc import Iterator
 
-from flows import life
+from flows import life, soundness
 from flows.baseline import Baseline, GuardedBaseline
 from flows.rebuild import guarded_of, plain_of
-from flows.recompute import Case, Replay, impossible_row, number_of, plain_from_rows
+from flows.recompute import (
+    Case,
+    Replay,
+    clock_of,
+    impossible_row,
+    number_of,
+    plain_from_rows,
+)
 from flows.rows import WindowRow
+from flows.soundness import is_possible
+from flows.titles import title
 from flows.verdict import score
 from flows.wording import differ, minute
-from tocsin.detection import WINDOW_MS, IncidentKind, Severity, incident_id, silence_id
+from tocsin.detection import (
+    WINDOW_MS,
+    IncidentKind,
+    IncidentStatus,
+    Severity,
+    incident_id,
+    silence_id,
+)
 
 _RECOMPUTED = (
     "plain_n",
@@ -21,8 +38,7 @@ _RECOMPUTED = (
     "guarded_squares",
     "guarded_records",
     "settings_version",
-    "verdict",
-    "severity",
+    "unknown",
 )
 
 
@@ -32,23 +48,29 @@ def differences(case: Case, again: Replay | None) -> Iterator[str]:
     again: None where the counts can't be replayed; then the sums are taken as they are stored.
     """
     yield from _of_the_incident(case)
+    yield from soundness.of_the_incident(case)
     if case.row is not None:
         yield from _of_the_judged_window(case, case.row)
     if case.missing is not None:
         yield f"window {minute(case.missing)}: there is no row of it"
-    wrong = impossible_row(case.rows)
+    wrong = impossible_row(case.known)
     if wrong is not None:
         yield f"window {minute(number_of(wrong))}: no records can be counted like that"
-    for row in case.rows:
+    for row in case.known:
         yield from _of_its_scores(row)
+    yield from soundness.of_the_rows(case)
     if again is None:
         yield from _of_the_plain_baseline(case)
         return
+    silent, is_settled = _silent_from(case), _is_settled(case, again)
     for row in case.rows:
         if number_of(row) not in again.windows:
             yield f"window {minute(number_of(row))}: it comes before the first record"
             return
-        yield from _of_a_window(row, again.windows[number_of(row)])
+        yield from _of_a_window(row, again.windows[number_of(row)], silent)
+        if is_settled:
+            flagged = again.windows[number_of(row)].flagged
+            yield from differ(f"window {minute(number_of(row))}, flagged", row.flagged, flagged)
     if not case.truncated:
         is_silence = case.incident.kind is IncidentKind.SILENCE
         yield from (life.of_a_silence if is_silence else life.of_errors)(case, again)
@@ -61,16 +83,6 @@ def score_or_nan(count: int, baseline: Baseline | GuardedBaseline | None) -> flo
     return score(count, baseline)
 
 
-def is_possible(baseline: Baseline | GuardedBaseline) -> bool:
-    """Tell whether there are counts with these sums.
-
-    >>> is_possible(Baseline(n=2, errors=8, squares=31))
-    False
-    """
-    n, errors, squares = baseline.n, baseline.errors, baseline.squares
-    return n >= 0 and errors >= 0 and n * squares >= errors * errors
-
-
 def _of_the_incident(case: Case) -> Iterator[str]:
     incident = case.incident
     is_silence = incident.kind is IncidentKind.SILENCE
@@ -80,9 +92,14 @@ def _of_the_incident(case: Case) -> Iterator[str]:
     )
     version = case.timeline.at(case.judged).version
     yield from differ("settings version", incident.settings_version, version)
+    if case.title is not None:
+        yield from differ("title", case.title, title(incident))
     plain, guarded = plain_of(incident), guarded_of(incident)
     if is_silence:
         yield from differ("errors", incident.count, 0)
+        yield from differ("severity", incident.severity.value, Severity.HIGH.value)
+        yield from differ("absorbed", incident.absorbed, recomputed=False)
+        yield from differ("opened by late records", incident.detected_late, recomputed=False)
         if case.judged * WINDOW_MS < incident.window_start_ms:
             yield f"known with: the window {minute(case.judged)} comes before the silence"
     z = None if is_silence else score_or_nan(incident.count, plain)
@@ -98,6 +115,10 @@ def _of_the_judged_window(case: Case, row: WindowRow) -> Iterator[str]:
     yield from differ("settings version", incident.settings_version, row.settings_version)
     if incident.kind is IncidentKind.SILENCE:
         return
+    if is_possible(plain_of(row)) and is_possible(guarded_of(row)):
+        # A window that is abnormal by what came on time has opened the incident before it closed.
+        late = not soundness.is_abnormal_on_time(row, case.settings)
+        yield from differ("opened by late records", incident.detected_late, late)
     # Late errors count for as long as the incident is open.
     if not row.errors <= incident.count <= row.errors + row.late_errors:
         yield from differ("errors", incident.count, row.errors)
@@ -118,7 +139,31 @@ def _of_the_plain_baseline(case: Case) -> Iterator[str]:
         yield from differ("plain baseline", _sums(plain_of(case.row)), _sums(counted))
 
 
-def _of_a_window(row: WindowRow, again: WindowRow) -> Iterator[str]:
+def _silent_from(case: Case) -> int:
+    """Return the oldest of the windows without a record that the counts end with.
+
+    Such windows are known to be a silence later, by the closing of one that is not there yet.
+    """
+    end = min(clock_of(case), number_of(case.rows[-1]) + 1)
+    closing = itertools.takewhile(
+        lambda row: row.total == 0, (row for row in reversed(case.rows) if number_of(row) < end)
+    )
+    return min(map(number_of, closing), default=end)
+
+
+def _is_settled(case: Case, again: Replay) -> bool:
+    """Tell whether the replay ends where no window that it flagged is unflagged any more.
+
+    An incident of errors that is open there unflags some when it ends, which the rows tell of.
+    """
+    is_own = case.incident.kind is IncidentKind.ERRORS and not case.truncated
+    return is_own or not any(
+        row.kind is IncidentKind.ERRORS and row.status is IncidentStatus.OPEN
+        for row in again.incidents
+    )
+
+
+def _of_a_window(row: WindowRow, again: WindowRow, silent: int) -> Iterator[str]:
     if all(getattr(row, name) == getattr(again, name) for name in _RECOMPUTED):
         return
     what = f"window {minute(number_of(row))}"
@@ -127,10 +172,8 @@ def _of_a_window(row: WindowRow, again: WindowRow) -> Iterator[str]:
     yield from differ(f"{what}, guarded baseline", _sums(guarded_of(row)), guarded)
     version = again.settings_version
     yield from differ(f"{what}, settings version", row.settings_version, version)
-    # Late errors are judged too, and that a window is unknown becomes known later.
-    if not (row.late_errors or row.unknown or again.unknown):
-        yield from differ(f"{what}, verdict", row.verdict.value, again.verdict.value)
-        yield from differ(f"{what}, severity", _name(row.severity), _name(again.severity))
+    if again.unknown or number_of(row) < silent:
+        yield from differ(f"{what}, unknown", row.unknown, again.unknown)
 
 
 def _sums(baseline: Baseline | GuardedBaseline | None) -> str | None:
@@ -138,7 +181,3 @@ def _sums(baseline: Baseline | GuardedBaseline | None) -> str | None:
         return None
     names = ("n", "S", "Q", "L")
     return ", ".join(f"{name} {number}" for name, number in zip(names, baseline, strict=False))
-
-
-def _name(severity: Severity | None) -> str | None:
-    return None if severity is None else severity.value

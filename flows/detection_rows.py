@@ -6,10 +6,9 @@ from typing import Any
 
 from flows.known import Place
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
-from tocsin.detection import IncidentKind, IncidentStatus, Moment
+from flows.titles import title
+from tocsin.detection import IncidentStatus, Moment
 from tocsin.records import EPOCH
-
-_FLAT_BASELINE_Z = 999.0
 
 
 def windows(rows: Iterable[tuple[Place, WindowRow]]) -> list[dict[str, Any]]:
@@ -97,20 +96,6 @@ def events(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def title(row: IncidentRow) -> str:
-    """Say what was seen, on one line; z is the higher one of the two baselines'."""
-    if row.kind is IncidentKind.SILENCE:
-        return f"Silence Detected: {row.service_id} stopped logging ({_usual(row)})"
-    z = max(row.z or 0.0, row.guarded_z or 0.0)
-    strength = "over a flat baseline" if z >= _FLAT_BASELINE_Z else f"z = {z:.1f}"
-    return f"Anomaly Detected: {row.service_id} logged {row.count} errors in a minute ({strength})"
-
-
-def _usual(row: IncidentRow) -> str:
-    usual = (row.guarded_records or 0) / (row.guarded_n or 1)
-    return f"usually {usual:.0f} records a minute"
 
 
 def _baselines(row: WindowRow | IncidentRow) -> dict[str, int | None]:

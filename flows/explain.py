@@ -11,7 +11,7 @@ from enum import Enum
 from msgspec import Struct
 
 from flows import arithmetic, reasons, stored
-from flows.agreement import differences, is_possible
+from flows.agreement import differences
 from flows.arithmetic import Arithmetic
 from flows.baseline import Baseline, GuardedBaseline
 from flows.rebuild import guarded_of, plain_of
@@ -19,12 +19,12 @@ from flows.recompute import (
     Case,
     Replay,
     case_of,
-    impossible_row,
     number_of,
     plain_from_rows,
     replay,
 )
 from flows.rows import IncidentRow, WindowRow
+from flows.soundness import is_possible
 from flows.wording import minute, span
 from tocsin.detection import WINDOW_MS, IncidentKind, Preset, SettingsTimeline
 
@@ -78,16 +78,23 @@ def explain_stored(
 ) -> Explanation:
     """Explain an incident of which the database returned these columns."""
     rows = [stored.window_row(window) for window in windows]
-    return explain(stored.incident_row(incident), rows, timeline)
+    title = stored.title_of(incident)
+    return explain(stored.incident_row(incident), rows, timeline, title=title)
 
 
 def explain(
-    incident: IncidentRow, windows: Iterable[WindowRow], timeline: SettingsTimeline
+    incident: IncidentRow,
+    windows: Iterable[WindowRow],
+    timeline: SettingsTimeline,
+    *,
+    title: str | None = None,
 ) -> Explanation:
-    """Explain an incident by its service's windows, from the first one that is still stored."""
-    case = case_of(incident, windows, timeline)
-    is_sound = impossible_row(case.rows) is None
-    again = replay(case) if case.is_whole and is_sound else None
+    """Explain an incident by its service's windows, from the first one that is still stored.
+
+    title: as it is stored; None leaves it out.
+    """
+    case = case_of(incident, title, windows, timeline)
+    again = replay(case) if case.is_replayable else None
     different = list(differences(case, again))
     judged = _judged(case, again)
     count = incident.count
@@ -108,7 +115,7 @@ def explain(
 
 
 def _reach(case: Case) -> Reach:
-    if case.is_whole:
+    if case.is_whole and not case.is_carried_over:
         return Reach.FULL
     return Reach.PLAIN if case.has_plain_baseline else Reach.SUMS
 
@@ -199,6 +206,11 @@ def _scope(case: Case, again: Replay | None) -> list[str]:
         if case.truncated:
             lines.append("  the later ones were written anew after the service had been forgotten")
         return lines
+    if case.is_carried_over:
+        return [
+            "Late errors may have confirmed by the plain rule what the guarded one went on with",
+            "  the plain baseline is recomputed, the guarded one taken as stored",
+        ]
     begins = f"from {minute(number_of(case.rows[0]))} on" if case.rows else "no more"
     lines = [f"The ledger does not reach back to the service's first window: it is kept {begins}"]
     if case.has_plain_baseline:

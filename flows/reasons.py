@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from flows.agreement import is_possible
 from flows.arithmetic import compared, exceeds
 from flows.baseline import GuardedBaseline
 from flows.rebuild import guarded_of
 from flows.recompute import Case, Replay, number_of
 from flows.rows import WindowRow
+from flows.soundness import is_possible
 from flows.wording import minute
 from tocsin.detection import (
     WINDOW_MS,

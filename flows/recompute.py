@@ -19,15 +19,19 @@ from tocsin.detection import (
     DetectionSettings,
     IncidentKind,
     IncidentStatus,
+    Preset,
     SettingsTimeline,
 )
 
 _COUNT_MAX = 2**32 - 1
+_PLAIN = Preset.PLAIN
 
 
 class Case(Struct, frozen=True):
     """An incident with the part of the ledger that it rests on.
 
+    title: as it is stored; None where it is not to be compared.
+    known: all rows up to the incident's last window, in order, of whichever life of the service.
     judged: number of the window whose baselines the incident carries: its first one, of a silence
         the one whose closing made it known.
     first: number of the service's first window; None where the ledger no longer tells.
@@ -38,7 +42,9 @@ class Case(Struct, frozen=True):
     """
 
     incident: IncidentRow
+    title: str | None
     timeline: SettingsTimeline
+    known: Sequence[WindowRow]
     judged: int
     first: int | None
     rows: Sequence[WindowRow]
@@ -61,6 +67,22 @@ class Case(Struct, frozen=True):
     def is_whole(self) -> bool:
         """Whether the rows reach back to the service's first window."""
         return bool(self.rows) and number_of(self.rows[0]) == self.first
+
+    @property
+    def is_carried_over(self) -> bool:
+        """Whether late errors of plain windows may have confirmed what guarded ones go on with.
+
+        The plain preset confirms by late records, the guarded one flags what is confirmed. So its
+        baselines hang on when those records arrived, which the ledger does not tell.
+        """
+        presets = [(self.timeline.at(number_of(row)).preset, row.late_errors) for row in self.rows]
+        late = (n for n, (preset, errors) in enumerate(presets) if errors and preset is _PLAIN)
+        return any(preset is not _PLAIN for preset, _ in presets[next(late, len(presets)) :])
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether the rows say all that the detector's decisions rest on."""
+        return self.is_whole and not self.is_carried_over and impossible_row(self.rows) is None
 
     @property
     def has_plain_baseline(self) -> bool:
@@ -95,31 +117,39 @@ def number_of(row: WindowRow) -> int:
 
 
 def case_of(
-    incident: IncidentRow, windows: Iterable[WindowRow], timeline: SettingsTimeline
+    incident: IncidentRow,
+    title: str | None,
+    windows: Iterable[WindowRow],
+    timeline: SettingsTimeline,
 ) -> Case:
     """Pick what an incident rests on out of its service's rows, which come in any order."""
-    judged = _judged(incident)
-    known = {number_of(row): row for row in windows}
+    judged, end = _judged(incident), _last_window(incident)
+    until_ms = incident.resolved_start_ms or incident.clock_start_ms
+    until = max(until_ms // WINDOW_MS, judged)
+    known = {number_of(row): row for row in windows if number_of(row) <= until}
+    told = [known[number] for number in sorted(known)]
     row = known.get(judged)
     if row is None or _is_of_another_life(row, incident):
         missing = judged if row is None and min(known, default=judged) < judged else None
-        return Case(incident, timeline, judged, None, (), missing, truncated=False)
+        return Case(incident, title, timeline, told, judged, None, (), missing, truncated=False)
     first = row.first_start_ms // WINDOW_MS
     ours = {number for number, other in known.items() if other.first_start_ms == row.first_start_ms}
     oldest = judged
     while oldest > first and oldest - 1 in ours:
         oldest -= 1
     last = judged
-    while last < _last_window(incident) and last + 1 in ours:
+    while last < end and last + 1 in ours:
         last += 1
     return Case(
         incident=incident,
+        title=title,
         timeline=timeline,
+        known=told,
         judged=judged,
         first=first,
         rows=[known[number] for number in range(oldest, last + 1)],
-        missing=_missing(known, max(first, min(known)), _last_window(incident)),
-        truncated=last < _last_window(incident),
+        missing=_missing(known, max(first, min(known)), end),
+        truncated=last < end,
     )
 
 
@@ -152,7 +182,7 @@ def replay(case: Case) -> Replay:
             # It arrives so early that no silence before it moves the clock further than itself.
             start_ms = row.window_start_ms
             detector.apply(Run(number, row.total, row.errors, start_ms, start_ms, offset))
-    clock = _clock(case)
+    clock = clock_of(case)
     detector.advance_to(clock, clock * WINDOW_MS)
     write()
     return Replay(windows, list(incidents.values()), left_out, frozen_at)
@@ -167,7 +197,14 @@ def plain_from_rows(case: Case) -> Baseline:
 
 def impossible_row(rows: Iterable[WindowRow]) -> WindowRow | None:
     """Return the first row whose counts no detector can have counted."""
-    return next((row for row in rows if not 0 <= row.errors <= row.total <= _COUNT_MAX), None)
+    return next((row for row in rows if not _is_countable(row)), None)
+
+
+def _is_countable(row: WindowRow) -> bool:
+    return (
+        0 <= row.errors <= row.total <= _COUNT_MAX
+        and 0 <= row.late_errors <= row.late_total <= _COUNT_MAX
+    )
 
 
 def _judged(incident: IncidentRow) -> int:
@@ -186,7 +223,7 @@ def _last_window(incident: IncidentRow) -> int:
     return incident.clock_start_ms // WINDOW_MS
 
 
-def _clock(case: Case) -> int:
+def clock_of(case: Case) -> int:
     """Return where the clock stood when the last row was as it is."""
     last = number_of(case.rows[-1])
     is_open = (
@@ -200,8 +237,10 @@ def _clock(case: Case) -> int:
 def _is_of_another_life(row: WindowRow, incident: IncidentRow) -> bool:
     """Tell whether a service that was forgotten wrote the window anew in its next life.
 
-    Within one life the clock never goes back.
+    Within one life the clock never goes back, and no window comes before the first one.
     """
+    if row.window_start_ms < row.first_start_ms:
+        return True
     return row.offset > incident.offset and row.clock_start_ms < incident.clock_start_ms
 
 

@@ -36,8 +36,8 @@ def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
         guarded_records=None if guarded is None else guarded.records,
         z=score(observed, plain),
         guarded_z=score(window.errors, guarded),
-        verdict=_verdict(window, observed, marks),
-        severity=_severity(window, observed, marks),
+        verdict=verdict_of(window, observed, marks),
+        severity=severity_of(window, observed, marks),
         closed=not is_open,
         flagged=bool(marks & FLAGGED),
         unknown=bool(marks & UNKNOWN),
@@ -52,8 +52,11 @@ def window_row(service_id: str, number: int, windows: Windows) -> WindowRow:
     )
 
 
-def _verdict(window: Window, observed: int, marks: int) -> Verdict:
-    """Name the strongest that holds of a window with so many errors, on time or late."""
+def verdict_of(window: Window, observed: int, marks: int) -> Verdict:
+    """Name the strongest that holds of a window with so many errors, on time or late.
+
+    marks: BREACHED, FIRED and UNKNOWN, or-ed.
+    """
     verdict = Verdict.NORMAL
     if marks & UNKNOWN:
         verdict = Verdict.UNKNOWN
@@ -70,7 +73,7 @@ def _verdict(window: Window, observed: int, marks: int) -> Verdict:
     return verdict
 
 
-def _severity(window: Window, observed: int, marks: int) -> Severity | None:
+def severity_of(window: Window, observed: int, marks: int) -> Severity | None:
     """Name how bad a window is that signals or breaches; None for any other."""
     signals = window.signals_with(observed)
     if not (signals or marks & BREACHED):

@@ -1,8 +1,13 @@
 """The detector's rows back from what the database keeps of them."""
 
 import msgspec
+from msgspec import Struct
 
 from flows.rows import IncidentRow, WindowRow
+
+
+class _Titled(Struct, frozen=True):
+    title: str
 
 
 def window_row(stored: object) -> WindowRow:
@@ -16,3 +21,8 @@ def incident_row(stored: object) -> IncidentRow:
     What people did to the incident is not among them.
     """
     return msgspec.convert(stored, IncidentRow, from_attributes=True)
+
+
+def title_of(stored: object) -> str:
+    """Return the title that an incident has in the database."""
+    return msgspec.convert(stored, _Titled, from_attributes=True).title

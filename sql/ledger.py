@@ -19,6 +19,7 @@ class StoredIncident(Struct, frozen=True, kw_only=True):
     incident_id: str
     service_id: str
     kind: str
+    title: str
     window_start_ms: int
     low_start_ms: int
     hot_start_ms: int

@@ -4,7 +4,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: select_incident
 -- As the detection left it: without what people did.
-SELECT id AS incident_id, service_id, kind::text,
+SELECT id AS incident_id, service_id, kind::text, title,
        (extract(epoch FROM window_start) * 1000)::bigint AS window_start_ms,
        (extract(epoch FROM first_window) * 1000)::bigint AS low_start_ms,
        (extract(epoch FROM hot_window) * 1000)::bigint AS hot_start_ms,
@@ -36,7 +36,8 @@ WITH judged AS (
 ),
 bounds AS (
     SELECT judged.service_id, greatest(last, judged.window_start) AS last,
-           greatest(coalesce(opening.service_first, judged.window_start - INTERVAL '1 day'),
+           greatest(least(judged.window_start,
+                          coalesce(opening.service_first, judged.window_start - INTERVAL '1 day')),
                     judged.window_start - %(windows)s * INTERVAL '1 minute') AS first
     FROM judged
     LEFT JOIN error_windows AS opening
