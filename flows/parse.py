@@ -21,7 +21,7 @@ def parse_batch(raw: RawBatch) -> RecordBatch:
         raw.value, raw.arrival_ms, raw.offset, raw.key, strict=True
     ):
         try:
-            record = parse_record(value or b"")
+            record = _record_of(value)
             level = level_of(record.level)
             event_us = event_us_of(record.timestamp)
             refuse_untimely(event_us, arrival_ms)
@@ -32,6 +32,12 @@ def parse_batch(raw: RawBatch) -> RecordBatch:
         else:
             _append(batch, record, level, event_us, arrival_ms, offset)
     return batch
+
+
+def _record_of(value: bytes | None) -> LogRecord:
+    if value is None:
+        raise Refused("record: no value, a tombstone")
+    return parse_record(value)
 
 
 def _append(

@@ -1,19 +1,20 @@
 """The exactly-once write of logs: rows, dead letters and positions in one transaction."""
 
-import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+import msgspec
 import psycopg
 
 from sql import writer
 from tocsin.batches import DeadLetter, RecordBatch
 from tocsin.errors import PositionMoved
-from tocsin.records import EPOCH
+from tocsin.records import EPOCH, REFUSED_BY_DATABASE, Refused
 
 # SQLSTATE classes that speak of a row (bad value, over a limit), not of the server's state.
 _ROW_ERRORS = ("22", "54")
+_REASON_CHARS_MAX = 200
 
 
 class Announcer(Protocol):
@@ -124,20 +125,22 @@ def _halves(batches: list[RecordBatch]) -> tuple[list[RecordBatch], list[RecordB
 
 def _refused(batch: RecordBatch, error: psycopg.Error) -> DeadLetter:
     """Put aside the one record of a batch, written again from its columns."""
-    record = {
+    metadata = batch.metadata[0]
+    fields = {
         "timestamp": (EPOCH + timedelta(microseconds=batch.event_us[0])).isoformat(),
         "service_id": batch.service_id[0],
         "level": batch.level[0],
         "message": batch.message[0],
-        "metadata": json.loads(batch.metadata[0] or "null"),
+        # As it stands: what reads it could stumble over the very thing that the database refuses.
+        "metadata": metadata and msgspec.Raw(metadata.encode()),
         "id": batch.id[0],
     }
-    reason = " ".join((error.diag.message_primary or str(error)).split())
+    said = " ".join((error.diag.message_primary or str(error)).split())
     return DeadLetter(
         batch.partition,
         batch.offset[0],
         batch.arrival_ms[0],
-        f"record: the database refuses it ({reason})",
+        str(Refused(f"{REFUSED_BY_DATABASE} ({said[:_REASON_CHARS_MAX]})")),
         batch.service_id[0].encode(),
-        json.dumps(record).encode(),
+        msgspec.json.encode({name: value for name, value in fields.items() if value is not None}),
     )

@@ -1,8 +1,10 @@
 """What Tocsin itself writes to Kafka: each message confirmed before the next step is taken."""
 
 from collections.abc import Sequence
+from functools import partial
 
-from confluent_kafka import KafkaError, Message, Producer
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec import Struct
 
 from tocsin.batches import DeadLetter
@@ -10,8 +12,12 @@ from tocsin.errors import BrokerError
 from tocsin.settings import Settings
 from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S
 
+log = structlog.get_logger()
+
 _RAW_BYTES_MAX = 900 * 1024
 _KEY_BYTES_MAX = 16 * 1024
+_QUEUE_KIB = 64 * 1024
+_BATCH_MESSAGES = 10_000
 
 
 class Outgoing(Struct, frozen=True):
@@ -22,10 +28,28 @@ class Outgoing(Struct, frozen=True):
     headers: list[tuple[str, str]] = []
 
 
-class ConfirmedProducer:
-    """Sends messages to one topic and waits for Kafka's acknowledgement of each."""
+class Delivery(Struct, frozen=True):
+    """What became of a message: its place in the topic, or why Kafka has not acknowledged it.
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    too_large: it was refused for its size, so it is not in the topic; with any other problem it
+        may be there all the same.
+    """
+
+    partition: int = -1
+    offset: int = -1
+    problem: str = ""
+    too_large: bool = False
+
+
+class ConfirmedProducer:
+    """Sends messages to one topic and waits for Kafka's acknowledgement of each.
+
+    batch_messages: how many may go in one request; a request that is too large fails as a whole.
+    """
+
+    def __init__(
+        self, settings: Settings, topic: str, *, batch_messages: int = _BATCH_MESSAGES
+    ) -> None:
         self._topic = topic
         self._producer = Producer(
             {
@@ -38,6 +62,8 @@ class ConfirmedProducer:
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
+                "queue.buffering.max.kbytes": _QUEUE_KIB,
+                "batch.num.messages": batch_messages,
                 "error_cb": _is_told_by_delivery,
             }
         )
@@ -47,16 +73,22 @@ class ConfirmedProducer:
 
         Then some may have been written all the same: their reader tells them by their content.
         """
-        problems: list[KafkaError] = []
-        confirmed = 0
+        for delivery in self.deliver(messages):
+            if delivery.problem:
+                raise BrokerError(f"cannot write to the topic {self._topic}: {delivery.problem}")
 
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            nonlocal confirmed
-            confirmed += 1
+    def deliver(self, messages: Sequence[Outgoing]) -> list[Delivery]:
+        """Send the messages in order; return what became of each, in the same order."""
+        deliveries = [Delivery(problem="no answer in time")] * len(messages)
+
+        def delivered(index: int, error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                problems.append(error)
+                deliveries[index] = _undelivered(error)
+            else:
+                place = message.partition(), message.offset()
+                deliveries[index] = Delivery(place[0] or 0, place[1] or 0)
 
-        for message in messages:
+        for index, message in enumerate(messages):
             while True:
                 try:
                     self._producer.produce(
@@ -64,49 +96,85 @@ class ConfirmedProducer:
                         message.value,
                         message.key,
                         headers=list(message.headers),
-                        on_delivery=delivered,
+                        on_delivery=partial(delivered, index),
                     )
                 except BufferError:
                     self._producer.poll(0.1)
+                except KafkaException as error:
+                    deliveries[index] = _undelivered(error.args[0])
+                    break
                 else:
                     break
         self._producer.flush(2 * REQUEST_TIMEOUT_S)
-        if problems or confirmed < len(messages):
-            reason = problems[0].str() if problems else "no answer in time"
-            raise BrokerError(f"cannot write to the topic {self._topic}: {reason}")
+        return deliveries
 
 
 class DeadLetterTopic:
     """The topic of what was put aside: raw bytes as they came, the reason in the headers.
 
-    Of a record that is larger than what a topic takes by default, only the beginning is sent; the
-    header `bytes` tells its size, and the table of dead letters has it whole.
+    Of a record that is larger than the topic takes, only the beginning is sent; the header `bytes`
+    tells its size, and the table of dead letters has it whole.
 
     At least once: topic, partition and offset in the headers tell a letter that comes twice.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._source = settings.topic
-        self._producer = ConfirmedProducer(settings, settings.dead_letter_topic)
+        self._settings = settings
+        self._topic = settings.dead_letter_topic
+        self._producer = ConfirmedProducer(settings, self._topic)
+        # Beside a large letter in its request, a small one is refused with it.
+        self._alone: ConfirmedProducer | None = None
 
     def announce(self, letters: Sequence[DeadLetter]) -> None:
         """Send the letters and wait until they are safe; raise BrokerError if they are not."""
-        self._producer.send(
-            [
-                Outgoing(
-                    letter.key and letter.key[:_KEY_BYTES_MAX],
-                    letter.raw[:_RAW_BYTES_MAX],
-                    [
-                        ("reason", letter.reason),
-                        ("bytes", str(len(letter.raw))),
-                        ("topic", self._source),
-                        ("partition", str(letter.partition)),
-                        ("offset", str(letter.offset)),
-                    ],
-                )
-                for letter in letters
-            ]
+        messages = [self._message(letter) for letter in letters]
+        refused = self._deliver(self._producer, messages)
+        while refused:
+            self._alone = self._alone or ConfirmedProducer(
+                self._settings, self._topic, batch_messages=1
+            )
+            refused = self._deliver(self._alone, refused)
+            refused = [shorter for message in refused if (shorter := self._shorter(message))]
+
+    def _deliver(self, producer: ConfirmedProducer, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        """Send the messages and return those that the topic refuses for their size."""
+        refused = []
+        for message, delivery in zip(messages, producer.deliver(messages), strict=True):
+            if delivery.too_large:
+                refused.append(message)
+            elif delivery.problem:
+                raise BrokerError(f"cannot write to the topic {self._topic}: {delivery.problem}")
+        return refused
+
+    def _message(self, letter: DeadLetter) -> Outgoing:
+        headers = [
+            ("reason", letter.reason),
+            ("bytes", str(len(letter.raw))),
+            ("topic", self._settings.topic),
+            ("partition", str(letter.partition)),
+            ("offset", str(letter.offset)),
+        ]
+        key = letter.key and letter.key[:_KEY_BYTES_MAX]
+        return Outgoing(key, letter.raw[:_RAW_BYTES_MAX], headers)
+
+    def _shorter(self, message: Outgoing) -> Outgoing | None:
+        """Return half of the message; None where there is nothing left to leave out.
+
+        The flow must not stop for it: the table has the letter.
+        """
+        if message.value or message.key:
+            key = message.key and message.key[: len(message.key) // 2]
+            return Outgoing(key, message.value[: len(message.value) // 2], message.headers)
+        log.error(
+            "a dead letter is only in the table: its topic takes not even the headers",
+            dead_letter_topic=self._topic,
+            **dict(message.headers[2:]),
         )
+        return None
+
+
+def _undelivered(error: KafkaError) -> Delivery:
+    return Delivery(problem=error.str(), too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 def _is_told_by_delivery(_error: KafkaError) -> None:

@@ -16,6 +16,9 @@ AHEAD_MS_MAX = 5 * 60_000
 AGE_DAYS_MAX = 366
 """A record older than this at its arrival would cost the database a chunk for its day alone."""
 
+REFUSED_BY_DATABASE = "record: the database refuses it"
+"""How the reason begins of a record that the parser took and the database did not."""
+
 _AHEAD_US_MAX = AHEAD_MS_MAX * 1000
 _AGE_US_MAX = AGE_DAYS_MAX * 86_400_000_000
 
@@ -178,8 +181,8 @@ def _refuse_wide_numbers(metadata: bytes) -> None:
     def check(digits: str) -> None:
         mantissa, _, exponent = digits.lower().partition("e")
         # The exponent's own length first: an int of a million digits is not for free.
-        if max(len(mantissa), len(exponent)) > _NUMERIC_DIGITS_MAX or (
-            exponent and abs(int(exponent)) > _NUMERIC_DIGITS_MAX
+        if len(exponent) > _NUMERIC_DIGITS_MAX or (
+            len(mantissa) + abs(int(exponent or "0")) > _NUMERIC_DIGITS_MAX
         ):
             raise Refused("metadata: a number is beyond range")
 
