@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import psycopg
 import structlog
 
+from flows import metrics
 from tocsin.errors import BrokerError, StorageError
 
 log = structlog.get_logger()
@@ -59,6 +60,9 @@ class Committer(Generic[Job]):
         self._away = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
+        self._took = metrics.COMMIT_SECONDS.labels(name)
+        self._fullness = metrics.WAITING.labels(name)
+        self._database_away = metrics.AWAY.labels(name)
         self._thread = threading.Thread(target=self._run, name=f"commit-{name}", daemon=True)
         self._thread.start()
 
@@ -69,6 +73,7 @@ class Committer(Generic[Job]):
             self._raise()
             self._jobs.append(job)
             self._waiting += self._size(job)
+            self._fullness.set(self._waiting / self._room)
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -95,10 +100,12 @@ class Committer(Generic[Job]):
         conn: psycopg.Connection | None = None
         try:
             while jobs := self._take():
-                conn = self._commit_for_sure(conn, jobs)
+                with self._took.time():
+                    conn = self._commit_for_sure(conn, jobs)
                 with self._changed:
                     self._busy = False
                     self._waiting -= sum(map(self._size, jobs))
+                    self._fullness.set(self._waiting / self._room)
                     self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001  (the edge of a thread: raised in the flow's)
             with self._changed:
@@ -130,6 +137,7 @@ class Committer(Generic[Job]):
                 if conn is not None:
                     conn.close()
                 conn = None
+                self._database_away.set(1)
                 if not _passing(error):
                     raise
                 if time.monotonic() - said_at > _SAY_AGAIN_S:
@@ -141,6 +149,7 @@ class Committer(Generic[Job]):
                 attempt += 1
             else:
                 if attempt:
+                    self._database_away.set(0)
                     log.info("can store again", writer=self._name)
                 return conn
 

@@ -8,6 +8,7 @@ from bytewax.operators import StatefulBatchLogic
 from msgspec import Struct
 from msgspec.structs import replace
 
+from flows import metrics
 from flows.cut import ServiceRuns, cut_runs
 from flows.detector import Detector
 from flows.idle import IdleServices
@@ -185,6 +186,7 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
         is_same_topic = value.incarnation == former.incarnation
         moves = is_same_topic and value.partition != former.partition
         if moves and not former.strays:
+            metrics.STRAYS.inc()
             log.warning(
                 "a service logs to several partitions, as after some were added: give its records "
                 "its id as their key, for only within a partition is there an order to judge in",

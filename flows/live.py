@@ -11,6 +11,7 @@ from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 from msgspec import Struct
 
+from flows import metrics
 from flows.announce import Announcer
 from flows.books import LiveBooks
 from flows.known import NOTHING_KNOWN, Known, read_known
@@ -73,6 +74,7 @@ def run(settings: Settings, cluster: Cluster) -> None:
     missing, a second flow on the same topic.
     """
     stopping = _stop_on_signal()
+    metrics.serve(settings)
     announcer = Announcer(settings, stopping)
     store = RecoveryStore(settings.recovery_dir, cluster.process)
     with (

@@ -13,6 +13,7 @@ import psycopg
 import structlog
 from bytewax.operators import StatefulBatchLogic
 
+from flows import metrics
 from sql.connect import connect
 from sql.recent_ids import read_recent_ids
 from tocsin.batches import RecordBatch
@@ -71,7 +72,10 @@ class RepeatLogic(StatefulBatchLogic[RecordBatch, RecordBatch, None]):
             arrivals.pop(key, None)
             arrivals[key] = arrival_ms
         self._forget(arrivals, batch.arrival_ms[-1])
-        return batch.without(repeats) if repeats else batch
+        if not repeats:
+            return batch
+        metrics.REPEATS.inc(len(repeats))
+        return batch.without(repeats)
 
     def _forget(self, arrivals: dict[str, int], now_ms: int) -> None:
         over = []

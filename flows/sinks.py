@@ -13,12 +13,13 @@ import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from msgspec import Struct
 
-from flows import detection_rows
+from flows import detection_rows, metrics
 from flows.committer import Committer
 from flows.detect import Changes
 from flows.known import Place
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.source import part_name
+from flows.titles import title
 from sql import writer
 from sql.connect import connect
 from sql.log_writer import LogWriter
@@ -83,6 +84,9 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
     def write_batch(self, values: list[RecordBatch]) -> None:
         for batch in values:
             if len(batch) or batch.dead_letters:
+                metrics.RECORDS.inc(len(batch))
+                metrics.DEAD_LETTERS.inc(len(batch.dead_letters))
+                metrics.BATCH_RECORDS.observe(len(batch) + len(batch.dead_letters))
                 self._committer.submit(batch)
 
     def snapshot(self) -> None:
@@ -204,16 +208,18 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
                     progress.partition,
                     next_offset=progress.next_offset,
                 )
+        metrics.WINDOWS.inc(len(ledger.windows))
         _tell(ledger)
 
 
 def _tell(ledger: _Ledger) -> None:
     """Log what happened to incidents, for whoever watches the flow."""
     for event in ledger.events:
+        metrics.INCIDENTS.labels(event.moment.value).inc()
         _, incident = ledger.incidents[event.incident_id]
         log.info(
             f"incident {event.moment.value}",
             incident=event.incident_id,
             severity=event.severity.value,
-            title=detection_rows.title(incident),
+            title=title(incident),
         )

@@ -1,8 +1,11 @@
 """What travels from the source to the log sink: a poll's messages, records, dead letters."""
 
 from bisect import bisect_left
+from typing import TypeVar
 
 from msgspec import Struct
+
+Cell = TypeVar("Cell")
 
 
 class RawBatch(Struct):
@@ -80,24 +83,18 @@ class RecordBatch(Struct):
     def without(self, left_out: set[int]) -> "RecordBatch":
         """Return the batch without the records at these indices; with its dead letters."""
         kept = [index for index in range(len(self)) if index not in left_out]
-        columns = [
-            [column[index] for index in kept]
-            for column in (
-                self.event_us,
-                self.service_id,
-                self.level,
-                self.message,
-                self.metadata,
-                self.id,
-                self.arrival_ms,
-                self.offset,
-            )
-        ]
         return RecordBatch(
             self.incarnation,
             self.partition,
             self.next_offset,
-            *columns,  # type: ignore[arg-type]  # as in the lines above
+            _pick(self.event_us, kept),
+            _pick(self.service_id, kept),
+            _pick(self.level, kept),
+            _pick(self.message, kept),
+            _pick(self.metadata, kept),
+            _pick(self.id, kept),
+            _pick(self.arrival_ms, kept),
+            _pick(self.offset, kept),
             self.dead_letters,
             self.read_until_ms,
             self.size_bytes,
@@ -119,3 +116,7 @@ class RecordBatch(Struct):
             self.offset[first:end],
             [],
         )
+
+
+def _pick(column: list[Cell], indices: list[int]) -> list[Cell]:
+    return [column[index] for index in indices]

@@ -76,6 +76,12 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     epoch_s: Annotated[
         Seconds, Meta(description="Seconds between two snapshots of the flow's state")
     ] = 10.0
+    flow_metrics_host: Annotated[
+        str, Meta(description="Address that the flow's metrics are served on")
+    ] = "127.0.0.1"
+    flow_metrics_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port of the flow's metrics for Prometheus; 0: none")
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
     ] = "info"

@@ -1,0 +1,123 @@
+"""What the flow tells Prometheus, and what it does when retention was faster than it."""
+
+import signal
+from datetime import datetime, timezone
+from pathlib import Path
+
+import httpx
+import pytest
+from confluent_kafka import TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from stack.ports import free_port
+from stack.processes import Process
+from stack.waiting import wait_until
+from tests.integration.conftest import Line
+from tests.integration.test_flow import history, log_at
+from tocsin.topics import admin_client
+
+
+class Metered:
+    """A line whose flows serve their metrics."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self._port = free_port()
+
+    def start_flow(self) -> Process:
+        return self.line.start_flow(environ={"TOCSIN_FLOW_METRICS_PORT": str(self._port)})
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of that name with these labels."""
+        text = httpx.get(f"http://127.0.0.1:{self._port}/metrics").raise_for_status().text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+def test_flow_counts_what_it_does(line: Line) -> None:
+    metered = Metered(line)
+    flow = metered.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*history(now, minutes=35), *[log_at(now, "ERROR") for _ in range(40)], partition=0)
+    line.send(log_at(now, id="a"), log_at(now, id="a"), partition=0)
+    line.send(log_at(now), partition=1)
+    line.send_raw(b"poison", partition=0)
+    line.flush()
+    line.wait_for(lambda: metered.metric("tocsin_flow_strays_total") == 1, "the stray", flow)
+    line.wait_for(lambda: line.count("dead_letters"), "the dead letter", flow)
+    line.wait_for(
+        lambda: metered.metric("tocsin_flow_incidents_total", moment="opened") == 1, "a step", flow
+    )
+    assert metered.metric("tocsin_flow_records_total") == line.count("logs")
+    assert metered.metric("tocsin_flow_dead_letters_total") == 1
+    assert metered.metric("tocsin_flow_repeats_total") == 1
+    assert metered.metric("tocsin_flow_windows_total") >= 36
+    assert metered.metric("tocsin_flow_commit_seconds_count", writer="logs") >= 1
+    assert metered.metric("tocsin_flow_waiting_ratio", writer="logs") == 0
+    assert metered.metric("tocsin_flow_lag_records") == 0
+
+
+def test_lag_is_told_while_the_flow_stands(full_line: Line) -> None:
+    line, metered = full_line, Metered(full_line)
+    flow = metered.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(log_at(now, id="a"), partition=0)
+    line.wait_for_logs(1, flow)
+    assert flow.stop() == 0
+    flow = metered.start_flow()
+    with line.database_away():
+        # To know what was seen before the first id, the flow waits for the database.
+        line.send(*[log_at(now, id=f"{i}") for i in range(500)], partition=0)
+        line.wait_for(
+            lambda: "cannot read the recent ids" in flow.log.read_text(), "the wait", flow
+        )
+        line.send(*[log_at(now, id=f"{i}") for i in range(500, 1000)], partition=0)
+        line.wait_for(lambda: metered.metric("tocsin_flow_lag_records") >= 500, "a lag", flow)
+    line.wait_for(lambda: metered.metric("tocsin_flow_lag_records") == 0, "no lag", flow)
+
+
+def test_port_that_is_taken_is_named_in_one_line(line: Line, tmp_path: Path) -> None:
+    metered = Metered(line)
+    metered.start_flow()
+    environ = {"TOCSIN_FLOW_METRICS_PORT": str(metered._port)}
+    second = line.start_flow(environ=environ, wait=False)
+    assert second.popen.wait(60) == 1
+    assert second.last_words().startswith("tocsin: TOCSIN_FLOW_METRICS_PORT: cannot listen on")
+
+
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "standing still"])
+def test_records_that_retention_removed_unread_are_told_and_counted(
+    full_line: Line, is_stopped: bool
+) -> None:
+    line, metered = full_line, Metered(full_line)
+    flow = metered.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(*[log_at(now) for _ in range(100)], partition=0)
+    line.wait_for_logs(100, flow)
+    if is_stopped:
+        assert flow.stop() == 0
+    else:
+        flow.popen.send_signal(signal.SIGSTOP)
+    line.send(*[log_at(now) for _ in range(300)], partition=0)
+    admin = admin_client(line.settings)
+    place = TopicPartition(line.settings.topic, 0, 250)
+    admin.delete_records([place])[place].result()
+    if is_stopped:
+        flow = metered.start_flow()
+    else:
+        flow.popen.send_signal(signal.SIGCONT)
+    line.wait_for_logs(250, flow)
+    wait_until(
+        lambda: metered.metric("tocsin_flow_lost_records_total", partition="0") == 150,
+        "the loss",
+        deadline_s=30,
+    )
+    [said] = [row for row in flow.log.read_text().splitlines() if "before they were read" in row]
+    assert "lost=150" in said
+    assert line.query('SELECT count(*), max("offset") FROM logs') == [(250, 399)]
+    assert flow.stop() == 0
+    assert line.query("SELECT sum(total) FROM error_windows") == [(250,)]
