@@ -206,9 +206,10 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
         return runs
 
     def _ready(self, values: list[ServiceRuns]) -> Detector:
-        """Return the detector, with settings that may judge every window of these runs."""
+        """Return the detector, with settings that know every window that may open now."""
         newest = max((run.window for value in values for run in value.runs), default=0)
-        book = self._books.book_for(newest * WINDOW_MS)
+        advance_ms = max(value.advance_ms or 0 for value in values)
+        book = self._books.book_for(max(newest * WINDOW_MS, advance_ms))
         detector = self._detector or self._begin(values[0], book)
         if book is not self._book:
             detector.adopt(book.timeline(detector.service_id))
