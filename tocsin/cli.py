@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tocsin.cli_dead_letters import dead_letters
 from tocsin.cli_detection import detection
 from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
@@ -25,6 +26,7 @@ keys = typer.Typer(help="Keys that programs send logs with.", no_args_is_help=Tr
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
 app.add_typer(detection, name="detection")
+app.add_typer(dead_letters, name="dead-letters")
 
 
 class RoleName(str, Enum):

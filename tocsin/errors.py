@@ -14,6 +14,7 @@ TocsinError
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
 ├── Disagreement         an incident is not what its ledger says
+├── NotSent              a dead letter was not sent again
 ├── AlreadyExists        a user or key with that name is there
 └── NotFound             nothing goes by that id
 """
@@ -73,6 +74,10 @@ class WorkerEnded(TocsinError):
 
 class Disagreement(TocsinError):
     """What is stored of an incident is not what it is recomputed to."""
+
+
+class NotSent(TocsinError):
+    """A dead letter that was to be sent again was not, or it is not known."""
 
 
 class AlreadyExists(TocsinError):

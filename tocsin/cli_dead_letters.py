@@ -1,0 +1,180 @@
+"""`tocsin dead-letters`: look at what was put aside."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tocsin.cli_redrive import database, printable, read, redrive, settings
+from tocsin.dead_letters import LetterLine
+from tocsin.errors import SettingsError
+
+dead_letters = typer.Typer(
+    help="Records that broke the contract: read them, send them again.", no_args_is_help=True
+)
+dead_letters.command("redrive")(redrive)
+
+_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+_SHOWN_BYTES_MAX = 10_000
+
+
+@dead_letters.command("list")
+def list_letters(
+    reason: Annotated[str | None, typer.Option(help="A part of the reason, in any case")] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", "--key", help="The Kafka key, which is the service")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Arrived at or after it; RFC 3339")] = None,
+    until: Annotated[str | None, typer.Option(help="Arrived before it; RFC 3339")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many")] = 50,
+    summary: Annotated[bool, typer.Option("--summary", help="Count them by reason")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line")] = False,
+) -> None:
+    """List the newest, with their reasons; or count them by reason."""
+    from sql.dead_letters import (  # noqa: PLC0415
+        Wanted,
+        count_letters,
+        read_lines,
+        read_summary,
+    )
+
+    wanted = Wanted(
+        reason=reason,
+        key=None if service is None else service.encode(),
+        since=_time("--since", since),
+        until=_time("--until", until),
+    )
+    with database(settings()) as conn, conn.transaction():
+        letters, reasons = count_letters(conn, wanted)
+        counts = read_summary(conn, wanted, limit=limit) if summary else []
+        lines = [] if summary else read_lines(conn, wanted, limit=limit)
+    if as_json:
+        for shown in (*counts, *map(_object, lines)):
+            # ASCII: no byte of it can steer a terminal.
+            typer.echo(json.dumps(msgspec.to_builtins(shown)))
+        return
+    if summary:
+        table = Table("letters", "sent again", "first (UTC)", "last (UTC)", "reason")
+        for count in counts:
+            first, last = f"{count.first:%F %T}", f"{count.last:%F %T}"
+            _add(table, str(count.letters), str(count.redriven), first, last, count.reason)
+        more = reasons - len(counts)
+    else:
+        table = Table("id", "arrived (UTC)", "key", "bytes", "reason", "")
+        for line in lines:
+            key, size = _bytes_shown(line.key), str(line.size_bytes)
+            _add(table, str(line.id), f"{line.arrival:%F %T}", key, size, line.reason, _state(line))
+        more = letters - len(lines)
+    console = Console()
+    console.print(table)
+    if more:
+        console.print(f"{more} more: --limit shows more of them, --summary counts them by reason")
+
+
+@dead_letters.command("show")
+def show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="Its id, as 1/0/42")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write nothing but its bytes, for a file")
+    ] = False,
+) -> None:
+    """Show one letter: its reason, arrival and key, and its bytes as text or else in hex."""
+    if raw and sys.stdout.isatty():
+        raise SettingsError("--raw: the bytes could steer the terminal, send them to a file")
+    with database(settings()) as conn:
+        [stored] = read(conn, [letter])
+    if raw:
+        sys.stdout.buffer.write(stored.raw)
+        return
+    line = stored.line
+    typer.echo(f"id       {line.id}")
+    typer.echo(f"topic    {printable(line.topic)}")
+    typer.echo(f"arrived  {line.arrival:%F %T.%f} UTC")
+    typer.echo(f"key      {_bytes_shown(line.key)}")
+    typer.echo(f"reason   {printable(line.reason)}")
+    typer.echo(f"state    {_state(line) or 'put aside'}")
+    for name, content in (("record", stored.raw), ("sent in its place", stored.corrected)):
+        if content is not None:
+            typer.echo(f"{name}, {len(content)} bytes:\n{_content_shown(content)}")
+
+
+def _add(table: Table, *cells: str) -> None:
+    # As text: a reason such as `[x]` is no markup.
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _time(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, _AwareTime)
+    except msgspec.ValidationError:
+        raise SettingsError(
+            f"{option}: {text!r} is no time, give one as 2026-03-02T08:00:00Z"
+        ) from None
+
+
+def _state(line: LetterLine) -> str:
+    redrive = line.redrive
+    if redrive is None:
+        return ""
+    if redrive.redriven_at is None:
+        return f"in doubt since {redrive.begun_at:%F %T}"
+    return (
+        f"sent again {redrive.redriven_at:%F %T} by {printable(redrive.redriven_by or '')}"
+        f" to {redrive.partition}/{redrive.offset}"
+    )
+
+
+def _object(line: LetterLine) -> dict[str, object]:
+    """Return a letter for JSON; what is no text is in hex, under another name."""
+    redrive = line.redrive
+    return {
+        "id": str(line.id),
+        "topic": line.topic,
+        "arrival": line.arrival,
+        "reason": line.reason,
+        **_key_object(line.key),
+        "bytes": line.size_bytes,
+        "redrive_begun_at": redrive and redrive.begun_at,
+        "redriven_at": redrive and redrive.redriven_at,
+        "redriven_by": redrive and redrive.redriven_by,
+        "redriven_partition": redrive and redrive.partition,
+        "redriven_offset": redrive and redrive.offset,
+    }
+
+
+def _key_object(key: bytes | None) -> dict[str, str | None]:
+    try:
+        return {"key": None if key is None else key.decode()}
+    except UnicodeDecodeError:
+        return {"key_hex": (key or b"").hex()}
+
+
+def _bytes_shown(key: bytes | None) -> str:
+    if key is None:
+        return "none"
+    try:
+        return printable(key.decode())
+    except UnicodeDecodeError:
+        return f"hex {key.hex()}"
+
+
+def _content_shown(content: bytes) -> str:
+    """Return the beginning of a record for a terminal, line breaks as they are."""
+    more = ""
+    if len(content) > _SHOWN_BYTES_MAX:
+        more = f"\n... {len(content) - _SHOWN_BYTES_MAX} bytes more: --raw writes all"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return f"hex {content[:_SHOWN_BYTES_MAX].hex(' ', 2)}{more}"
+    # The cut may have gone through a character.
+    text = content[:_SHOWN_BYTES_MAX].decode(errors="ignore")
+    return "\n".join(map(printable, text.split("\n"))) + more
