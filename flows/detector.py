@@ -85,7 +85,7 @@ class Detector:
                 self._incidents.judge(windows.present, windows)
         else:
             self._amend(run, windows)
-        self._incidents.end_silence(ResolveReason.SPOKE, windows)
+        self._incidents.silences.end(ResolveReason.SPOKE, windows)
         windows.history.changed.add(windows.clock)
         windows.newest = max(windows.newest, run.window)
         windows.arrival_ms = run.last_arrival_ms
@@ -107,10 +107,9 @@ class Detector:
     def drain(self) -> Outcome:
         """Return what changed since the last drain, each window and incident once."""
         self._build_rows()
-        outcome = Outcome(
-            list(self._window_rows.values()), self._incident_rows, self._incidents.events
-        )
-        self._window_rows, self._incident_rows, self._incidents.events = {}, [], []
+        journal = self._incidents.journal
+        outcome = Outcome(list(self._window_rows.values()), self._incident_rows, journal.events)
+        self._window_rows, self._incident_rows, journal.events = {}, [], []
         return outcome
 
     def snapshot(self) -> DetectorSnapshot:
@@ -221,9 +220,9 @@ class Detector:
         if closed.number >= windows.first:
             self._incidents.close(closed, windows)
             if windows.mark_silence(closed):
-                self._incidents.begin_silence(closed, windows)
+                self._incidents.silences.begin(closed, windows)
                 if windows.newest > closed.number:
-                    self._incidents.end_silence(ResolveReason.SPOKE, windows)
+                    self._incidents.silences.end(ResolveReason.SPOKE, windows)
 
     def _retire(self, windows: Windows) -> None:
         """Close the two open windows and forget the service, but for its resolved window."""
@@ -231,7 +230,7 @@ class Detector:
         windows.previous = windows.present
         self._close(windows)
         windows.retired = True
-        self._incidents.end_silence(ResolveReason.RETIRED, windows)
+        self._incidents.silences.end(ResolveReason.RETIRED, windows)
         self._build_rows()
         self._windows = None
 

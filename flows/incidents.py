@@ -4,90 +4,29 @@ A window is judged again and again while its count grows. What that does to an i
 grows with it, so the order and the number of judgements don't matter, but for the opening window.
 """
 
-from msgspec import Struct
-
-from flows.baseline import Baseline, GuardedBaseline
-from flows.rows import IncidentEvent
+from flows.incident import Incident, Journal
+from flows.silences import Silences
 from flows.verdict import score
 from flows.windows import Window, Windows
-from tocsin.detection import (
-    WINDOW_MS,
-    IncidentKind,
-    Moment,
-    Preset,
-    ResolveReason,
-    Severity,
-    incident_id,
-    silence_id,
-)
-
-
-class Incident(Struct):
-    """An incident; windows by number.
-
-    opening: gives the id and never changes. low: oldest window that belongs to it.
-    confirming, resolved: None until confirmed, resolved.
-    hot: newest window that was abnormal. calm: closed windows in a row that were not.
-    count, plain, guarded, settings_version: evidence, of the opening window.
-    """
-
-    kind: IncidentKind
-    opening: int
-    low: int
-    hot: int
-    severity: Severity
-    peak_z: float
-    opened_at_ms: int
-    detected_late: bool
-    count: int
-    plain: Baseline
-    guarded: GuardedBaseline | None
-    settings_version: int
-    confirming: int | None = None
-    confirmed_at_ms: int | None = None
-    calm: int = 0
-    absorbed: bool = False
-    resolved: int | None = None
-    resolved_at_ms: int | None = None
-    reason: ResolveReason | None = None
-
-    def id_of(self, service_id: str) -> str:
-        """Return the id: of the service, the opening window and the kind."""
-        name = incident_id if self.kind is IncidentKind.ERRORS else silence_id
-        return name(service_id, self.opening * WINDOW_MS)
+from tocsin.detection import IncidentKind, Moment, Preset, ResolveReason, Severity
 
 
 class Incidents:
     """The incidents of one service, at most one of each kind open.
 
     open: of errors. resolved_window: the last window of the newest resolved one.
-    silence: of a silence. newest_silence: first window of the newest one, open or not.
-    changed: `open` has changed since the last drain. silence_changed: `silence` has.
-    ended, events: since the last drain.
+    changed: `open` has changed since the last drain.
+    silences: those of the other kind. journal: of both.
     """
 
-    __slots__ = (
-        "changed",
-        "ended",
-        "events",
-        "newest_silence",
-        "open",
-        "resolved_window",
-        "service_id",
-        "silence",
-        "silence_changed",
-    )
+    __slots__ = ("changed", "journal", "open", "resolved_window", "silences")
 
     def __init__(self, service_id: str) -> None:
-        self.service_id = service_id
+        self.journal = Journal(service_id)
+        self.silences = Silences(self.journal)
         self.open: Incident | None = None
         self.resolved_window: int | None = None
-        self.silence: Incident | None = None
-        self.newest_silence: int | None = None
         self.changed = False
-        self.silence_changed = False
-        self.ended: list[Incident] = []
-        self.events: list[IncidentEvent] = []
 
     def judge(self, window: Window, windows: Windows) -> None:
         """Open or raise an incident if an open window is abnormal by the errors it has so far."""
@@ -217,7 +156,7 @@ class Incidents:
             )
             self.open = incident
             self.changed = True
-            self._note(Moment.OPENED, incident, window.number, windows, count, z)
+            self.journal.note(Moment.OPENED, incident, window.number, windows, count, z)
             return incident
         if z > incident.peak_z:
             incident.peak_z = z
@@ -231,7 +170,7 @@ class Incidents:
         if critical and incident.severity is not Severity.CRITICAL:
             incident.severity = Severity.CRITICAL
             self.changed = True
-            self._note(Moment.ESCALATED, incident, window.number, windows, count, z)
+            self.journal.note(Moment.ESCALATED, incident, window.number, windows, count, z)
         return incident
 
     def _confirm(self, incident: Incident, window: Window, z: float, windows: Windows) -> None:
@@ -239,7 +178,7 @@ class Incidents:
             incident.confirming = window.number
             incident.confirmed_at_ms = windows.now_ms
             self.changed = True
-            self._note(Moment.CONFIRMED, incident, window.number, windows, window.errors, z)
+            self.journal.note(Moment.CONFIRMED, incident, window.number, windows, window.errors, z)
         elif window.number < incident.confirming:
             incident.confirming = window.number
             self.changed = True
@@ -248,88 +187,21 @@ class Incidents:
         incident.resolved = window
         incident.resolved_at_ms = windows.now_ms
         incident.reason = ResolveReason.ABSORBED if incident.absorbed else ResolveReason.CALM
-        self._note(Moment.RESOLVED, incident, window, windows, None, None)
-        self.ended.append(incident)
+        self.journal.note(Moment.RESOLVED, incident, window, windows)
+        self.journal.ended.append(incident)
         self.open = None
         self.resolved_window = window
         self.changed = False
 
-    def begin_silence(self, closed: Window, windows: Windows) -> None:
-        """Open the incident of a silence that has just become unknown, once a gap.
-
-        Like an incident of errors it names its first window; it touches no baseline. The guarded
-        baseline is its evidence: how many records a window used to have.
-        """
-        start = closed.number - windows.gap + 1
-        if self.silence is not None or not closed.settings.silence or start == self.newest_silence:
-            return
-        self.silence = Incident(
-            kind=IncidentKind.SILENCE,
-            opening=start,
-            low=start,
-            hot=closed.number,
-            severity=Severity.HIGH,
-            peak_z=0.0,
-            opened_at_ms=windows.now_ms,
-            detected_late=False,
-            count=0,
-            plain=closed.plain,
-            guarded=closed.guarded,
-            settings_version=closed.settings.version,
-            confirming=closed.number,
-            confirmed_at_ms=windows.now_ms,
-        )
-        self.newest_silence = start
-        self.silence_changed = True
-        for moment in (Moment.OPENED, Moment.CONFIRMED):
-            self._note(moment, self.silence, closed.number, windows, None, None)
-
-    def end_silence(self, reason: ResolveReason, windows: Windows) -> None:
-        """Resolve the incident of a silence, if one is open."""
-        silence = self.silence
-        if silence is None:
-            return
-        # The newest closed window: it had no record, or the silence would have ended before.
-        silence.resolved = silence.hot = windows.clock - (0 if windows.retired else 2)
-        silence.resolved_at_ms = windows.now_ms
-        silence.reason = reason
-        self._note(Moment.RESOLVED, silence, silence.resolved, windows, None, None)
-        self.ended.append(silence)
-        self.silence = None
-        self.silence_changed = False
-
     def take_changed(self) -> list[Incident]:
-        """Return the incidents that changed since this was last asked."""
-        changed = list(self.ended)
+        """Return the incidents, of errors and silences, that changed since this was last asked."""
+        changed, silences = list(self.journal.ended), self.silences
         if self.changed and self.open is not None:
             changed.append(self.open)
-        if self.silence_changed and self.silence is not None:
-            changed.append(self.silence)
-        self.ended, self.changed, self.silence_changed = [], False, False
+        if silences.changed and silences.open is not None:
+            changed.append(silences.open)
+        self.journal.ended, self.changed, silences.changed = [], False, False
         return changed
-
-    def _note(
-        self,
-        moment: Moment,
-        incident: Incident,
-        window: int,
-        windows: Windows,
-        count: int | None,
-        z: float | None,
-    ) -> None:
-        self.events.append(
-            IncidentEvent(
-                incident_id=incident.id_of(self.service_id),
-                service_id=self.service_id,
-                moment=moment,
-                at_ms=windows.now_ms,
-                window_start_ms=window * WINDOW_MS,
-                severity=incident.severity,
-                count=count,
-                z=z,
-                offset=windows.offset,
-            )
-        )
 
 
 def _peak(*scores: float | None) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from flows.baseline import Baseline, GuardedBaseline
 from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN, History
-from flows.incidents import Incident, Incidents
+from flows.incident import Incident
+from flows.incidents import Incidents
 from flows.rows import IncidentRow, WindowRow
 from flows.windows import Window, Windows
 from tocsin.detection import WINDOW_MS, IncidentStatus, SettingsTimeline, Verdict
@@ -34,9 +35,9 @@ def incidents_from_rows(
     """Return the incidents of a service of which the newest one of each kind is known."""
     incidents = Incidents(service_id)
     if silence is not None:
-        incidents.newest_silence = silence.window_start_ms // WINDOW_MS
+        incidents.silences.newest = silence.window_start_ms // WINDOW_MS
         if silence.status is IncidentStatus.OPEN:
-            incidents.silence = _incident(silence)
+            incidents.silences.open = _incident(silence)
     if row is None:
         return incidents
     if row.status is IncidentStatus.OPEN:

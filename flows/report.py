@@ -1,7 +1,7 @@
 """The rows of a service, built from its state."""
 
 from flows.history import BREACHED, FIRED, FLAGGED, UNKNOWN
-from flows.incidents import Incident
+from flows.incident import Incident
 from flows.rows import IncidentRow, WindowRow
 from flows.verdict import is_below_minimum, score
 from flows.windows import Window, Windows

@@ -7,7 +7,8 @@ from msgspec.structs import astuple
 
 from flows.baseline import Baseline, GuardedBaseline
 from flows.history import History
-from flows.incidents import Incident, Incidents
+from flows.incident import Incident
+from flows.incidents import Incidents
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.windows import Window, Windows
 from tocsin.detection import SettingsTimeline
@@ -113,28 +114,30 @@ def thaw_windows(frozen: FrozenWindows, timeline: SettingsTimeline) -> Windows:
 
 def freeze_incidents(incidents: Incidents) -> FrozenIncidents:
     """Return the state of a service's incidents."""
+    silences, journal = incidents.silences, incidents.journal
     return FrozenIncidents(
         open=None if incidents.open is None else astuple(incidents.open),
         resolved_window=incidents.resolved_window,
-        silence=None if incidents.silence is None else astuple(incidents.silence),
-        newest_silence=incidents.newest_silence,
-        changed=(incidents.changed, incidents.silence_changed),
-        ended=tuple(astuple(incident) for incident in incidents.ended),
-        events=tuple(incidents.events),
+        silence=None if silences.open is None else astuple(silences.open),
+        newest_silence=silences.newest,
+        changed=(incidents.changed, silences.changed),
+        ended=tuple(astuple(incident) for incident in journal.ended),
+        events=tuple(journal.events),
     )
 
 
 def thaw_incidents(frozen: FrozenIncidents, service_id: str) -> Incidents:
     """Return the incidents whose state this is."""
     incidents = Incidents(service_id)
+    silences, journal = incidents.silences, incidents.journal
     incidents.open = None if frozen.open is None else _thaw_incident(frozen.open)
     incidents.resolved_window = frozen.resolved_window
     if frozen.silence is not None:
-        incidents.silence = _thaw_incident(frozen.silence)
-    incidents.newest_silence = frozen.newest_silence
-    incidents.changed, incidents.silence_changed = frozen.changed
-    incidents.ended = [_thaw_incident(fields) for fields in frozen.ended]
-    incidents.events = list(frozen.events)
+        silences.open = _thaw_incident(frozen.silence)
+    silences.newest = frozen.newest_silence
+    incidents.changed, silences.changed = frozen.changed
+    journal.ended = [_thaw_incident(fields) for fields in frozen.ended]
+    journal.events = list(frozen.events)
     return incidents
 
 
