@@ -1,6 +1,6 @@
 """The dead letters in the database, as people ask for them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +69,9 @@ def count_unsent(conn: psycopg.Connection, reason: str | None) -> int:
     return int(letters)
 
 
-def unsent_letters(conn: psycopg.Connection, reason: str | None) -> Iterator[list[StoredLetter]]:
+def unsent_letters(
+    conn: psycopg.Connection, reason: str | None
+) -> Generator[list[StoredLetter], None, None]:
     """Yield the letters that were not sent again, some hundred at once, as of the first moment.
 
     reason: a part of it, in any case. Needs a connection of its own until the end. Of a record

@@ -2,8 +2,8 @@
 
 import getpass
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,8 @@ from tocsin.settings import Settings, load_settings
 if TYPE_CHECKING:
     from sql.redrive import Outcome
 
-_Chosen = Callable[[psycopg.Connection], tuple[int, Iterable[Sequence[StoredLetter]]]]
+_Chunks = Generator[Sequence[StoredLetter], None, None]
+_Chosen = Callable[[psycopg.Connection], tuple[int, _Chunks]]
 _NAMED_MAX = 20
 _GROUPS_MAX = 20
 
@@ -51,13 +52,13 @@ def redrive(
         raise SettingsError("--with: give the id of the one letter that the record stands for")
     replacement = None if corrected is None else _content(corrected)
 
-    def chosen(conn: psycopg.Connection) -> tuple[int, Iterable[Sequence[StoredLetter]]]:
+    def chosen(conn: psycopg.Connection) -> tuple[int, _Chunks]:
         if not letters:
             return _unsent(conn, reason)
         found = read(conn, letters)
         if replacement is not None:
             found = [_replaced(found[0], replacement, even_late=in_doubt)]
-        return len(found), [found]
+        return len(found), (chunk for chunk in [found])
 
     tally = _Tally(named=bool(letters))
     own = settings()
@@ -73,8 +74,9 @@ def _preview(own: Settings, chosen: _Chosen, tally: "_Tally") -> None:
 
     with database(own) as conn, database(own) as reading:
         total, chunks = chosen(reading)
-        for chunk in _with_progress(chunks, total):
-            tally.add(preview(conn, chunk))
+        with closing(_with_progress(chunks, total)) as shown:
+            for chunk in shown:
+                tally.add(preview(conn, chunk))
     tally.tell()
 
 
@@ -90,10 +92,12 @@ def _send(own: Settings, chosen: _Chosen, tally: "_Tally", *, even_late: bool) -
         redriver = Redriver(conn, producer, by=_user(), even_late=even_late)
         total, chunks = chosen(reading)
         try:
-            for chunk in _with_progress(chunks, total):
-                tally.add(redriver.redrive(chunk))
-                if tally.unconfirmed:
-                    break
+            # Closed before its connection is.
+            with closing(_with_progress(chunks, total)) as shown:
+                for chunk in shown:
+                    tally.add(redriver.redrive(chunk))
+                    if tally.unconfirmed:
+                        break
         finally:
             tally.tell()
 
@@ -197,9 +201,7 @@ def database(own: Settings) -> Iterator[psycopg.Connection]:
             raise StorageError(unreachable(own.database_url, error)) from None
 
 
-def _unsent(
-    conn: psycopg.Connection, reason: str | None
-) -> tuple[int, Iterable[Sequence[StoredLetter]]]:
+def _unsent(conn: psycopg.Connection, reason: str | None) -> tuple[int, _Chunks]:
     from sql.dead_letters import count_unsent, unsent_letters  # noqa: PLC0415
 
     return count_unsent(conn, reason), unsent_letters(conn, reason)
@@ -221,12 +223,11 @@ def _content(file: Path) -> bytes:
         raise SettingsError(f"--with: {file}: {error.strerror}") from None
 
 
-def _with_progress(
-    chunks: Iterable[Sequence[StoredLetter]], total: int
-) -> Iterator[Sequence[StoredLetter]]:
+def _with_progress(chunks: _Chunks, total: int) -> _Chunks:
     """Yield the chunks; show on a terminal how far it is."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with closing(chunks), bar as progress:
         task = progress.add_task("sending again", total=total)
         for chunk in chunks:
             yield chunk

@@ -64,6 +64,7 @@ class ConfirmedProducer:
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
                 "queue.buffering.max.kbytes": _QUEUE_KIB,
                 "batch.num.messages": batch_messages,
+                "log_level": 2,  # what matters is told by delivery
                 "error_cb": _is_told_by_delivery,
             }
         )

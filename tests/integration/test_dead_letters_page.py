@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.integration.conftest import Line
-from tests.integration.test_redrive import put_aside, wire
+from tests.integration.letters import put_aside, wire
 
 PAGE = (Path(__file__).parents[2] / "docs/dead-letters.md").read_text()
 

@@ -1,4 +1,4 @@
-"""`tocsin dead-letters` as a person runs it: what was put aside is read, and sent again once."""
+"""A dead letter is sent again once, whatever is killed or goes away."""
 
 import json
 import os
@@ -8,76 +8,33 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from sql import writer
+from stack.broker import Broker
 from stack.waiting import wait_until
 from tests.integration.conftest import WAIT_S, Line
-from tocsin.batches import DeadLetter
+from tests.integration.letters import (
+    Run,
+    failure,
+    output,
+    put_aside,
+    redriven,
+    run,
+    stored_ids,
+    wire,
+)
 
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
 LONG_AGO = "redrive_begun_at = now() - interval '9 minutes'"
-
-
-def wire(**changes: object) -> bytes:
-    now = datetime.now(timezone.utc).isoformat()
-    base = {"timestamp": now, "service_id": "checkout", "level": "INFO", "message": "m"}
-    return json.dumps({**base, **changes}).encode()
 
 
 @pytest.fixture
 def tocsin(line: Line) -> Run:
     """Return a function that runs a command of `tocsin dead-letters`."""
-
-    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "tocsin", "dead-letters", *words],
-            env={**os.environ, "COLUMNS": "200", **line.environ, **environ},
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
-
-
-def put_aside(line: Line, *records: bytes, reason: str = "level: unknown level 'LOUD'") -> None:
-    """Store letters as if the flow had refused the records by former rules."""
-    with psycopg.connect(line.settings.database_url) as conn:
-        [(first,)] = conn.execute("SELECT count(*) FROM dead_letters").fetchall()
-        arrival_ms = int(datetime.now(timezone.utc).timestamp() * 1000)
-        writer.insert_dead_letters(
-            conn,
-            line.settings.topic,
-            1,
-            [
-                DeadLetter(0, offset, arrival_ms, reason, b"checkout", raw)
-                for offset, raw in enumerate(records, first)
-            ],
-        )
-
-
-def failure(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the one line that a command failed with."""
-    assert done.returncode == 1, done
-    [line] = done.stderr.decode().splitlines()
-    return line
-
-
-def output(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    assert (done.returncode, done.stderr) == (0, b""), done
-    return done.stdout.decode().splitlines()
-
-
-def stored_ids(line: Line) -> list[str]:
-    return [id_ for (id_,) in line.query("SELECT id FROM logs ORDER BY id")]
-
-
-def redriven(line: Line) -> int:
-    return int(line.query("SELECT count(*) FROM dead_letters WHERE redriven_at IS NOT NULL")[0][0])
+    return partial(run, line)
 
 
 def test_letter_that_is_acceptable_now_is_sent_again_once(line: Line, tocsin: Run) -> None:
@@ -164,12 +121,18 @@ def test_corrected_record_is_sent_in_the_letters_place(
     assert '"mended"' in shown
 
 
-def hold_marks(line: Line) -> psycopg.Connection:
-    """Let no letter be marked as sent while the returned connection is open."""
+WAITING = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'tocsin-cli'"
+    " AND wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+def hold(line: Line, column: str) -> psycopg.Connection:
+    """Let no letter's column be written while the returned connection is open."""
     line.execute(
         "CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;"
-        "CREATE TRIGGER held BEFORE UPDATE OF redriven_at ON dead_letters"
+        f"CREATE TRIGGER held BEFORE UPDATE OF {column} ON dead_letters"
         " FOR EACH ROW EXECUTE FUNCTION held()"
     )
     conn = psycopg.connect(line.settings.database_url, autocommit=True)
@@ -179,26 +142,22 @@ def hold_marks(line: Line) -> psycopg.Connection:
 
 def kill_before_mark(line: Line, *words: str) -> None:
     """Kill a redrive between Kafka's acknowledgement and the database's commit."""
-    with hold_marks(line):
+    with hold(line, "redriven_at"):
         killed = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "dead-letters", "redrive", *words],
             env={**os.environ, **line.environ},
         )
-        waiting = (
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'tocsin-cli'"
-            " AND wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        wait_until(lambda: line.query(waiting), "the mark waits", deadline_s=WAIT_S)
+        wait_until(lambda: line.query(WAITING), "the mark waits", deadline_s=WAIT_S)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-        gone = f"SELECT pg_terminate_backend(pid) FROM ({waiting}) AS dead"
-        assert line.query(gone) == [(True,)]
+        # Or it would finish the statement, and commit it, when the lock is free.
+        assert line.query(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) AS w") == [(True,)]
         sessions = (
             "SELECT 1 FROM pg_stat_activity WHERE application_name = 'tocsin-cli'"
             " AND datname = current_database()"
         )
         wait_until(lambda: not line.query(sessions), "its sessions end", deadline_s=WAIT_S)
-    line.execute("DROP TRIGGER held ON dead_letters; DROP FUNCTION held()")
+    line.execute("DROP TRIGGER held ON dead_letters")
     assert redriven(line) == 0
 
 
@@ -256,7 +215,7 @@ def test_letter_in_doubt_for_long_is_said_and_sent_only_if_told_to(
 
 def test_two_redrives_at_once_do_not_double(line: Line, tocsin: Run) -> None:
     put_aside(line, wire())
-    with hold_marks(line):
+    with hold(line, "redriven_at"):
         first = subprocess.Popen(
             [sys.executable, "-m", "tocsin", "dead-letters", "redrive", "--all"],
             env={**os.environ, **line.environ},
@@ -270,131 +229,49 @@ def test_two_redrives_at_once_do_not_double(line: Line, tocsin: Run) -> None:
     assert redriven(line) == 1
 
 
-def test_what_the_database_refused_is_sent_as_a_record(line: Line, tocsin: Run) -> None:
-    line.execute("ALTER TABLE logs ADD CONSTRAINT short CHECK (length(message) < 9) NOT VALID")
-    line.execute(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF length(NEW.message) > 8 THEN RAISE EXCEPTION 'too long' USING ERRCODE = '22001';"
-        " END IF; RETURN NEW; END $$;"
-        "ALTER TABLE logs DROP CONSTRAINT short;"
-        "CREATE TRIGGER refuse BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION refuse()"
-    )
+def test_broker_that_stops_answering_leaves_letters_in_doubt_that_are_sent_again(
+    make_line: Callable[[Broker], Line], own_broker: Broker
+) -> None:
+    line = make_line(own_broker)
+    put_aside(line, wire(), wire())
+    with hold(line, "redrive_begun_at"):
+        sending = subprocess.Popen(
+            [sys.executable, "-m", "tocsin", "dead-letters", "redrive", "--all"],
+            env={**os.environ, **line.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: line.query(WAITING), "the claim waits", deadline_s=WAIT_S)
+        own_broker.pause()
+    shown, said = sending.communicate(timeout=WAIT_S)
+    assert sending.returncode == 1
+    assert b"2  not confirmed" in shown
+    [words] = said.splitlines()
+    assert words.startswith(b"tocsin: Kafka did not confirm all letters")
+    own_broker.resume()
+    line.execute("DROP TRIGGER held ON dead_letters")
+    assert output(run(line, "redrive", "--all"))[0].split() == ["2", "sent", "again"]
     flow = line.start_flow()
-    digits = "1" * 5_000
-    record = wire(message="far too long", metadata="?").replace(
-        b'"?"', b'{"n":%b}' % digits.encode()
-    )
-    line.send_raw(record, key=b"checkout", partition=0)
-    line.send_raw(wire(), key=b"checkout", partition=0)
-    line.flush()
-    line.wait_for_logs(1, flow)
-    assert line.query("SELECT reason FROM dead_letters") == [
-        ("record: the database refuses it (too long)",)
-    ]
-    line.execute("DROP TRIGGER refuse ON logs")
-    assert "sent again" in output(tocsin("redrive", "1/0/0"))[0]
     line.wait_for_logs(2, flow)
-    [(message, number)] = line.query(
-        "SELECT message, metadata->>'n' FROM logs WHERE id = 'redrive-1-0-0'"
-    )
-    assert (message, number) == ("far too long", digits)
+    assert flow.stop() == 0
+    assert stored_ids(line) == ["redrive-1-0-0", "redrive-1-0-1"]
 
 
-def test_what_the_database_refused_under_an_id_waits_until_the_id_is_no_repetition(
-    line: Line, tocsin: Run
-) -> None:
-    put_aside(line, wire(id="own"), reason="record: the database refuses it (too long)")
-    done = tocsin("redrive", "1/0/0")
-    assert b"still refused id: the flow takes it for a repetition until" in done.stdout
-    assert failure(done) == "tocsin: 1 not sent again"
-    line.execute("UPDATE dead_letters SET arrival = arrival - interval '12 minutes'")
-    assert "sent again" in output(tocsin("redrive", "1/0/0"))[0]
-
-
-def test_list_shows_the_newest_and_counts_by_reason(line: Line, tocsin: Run) -> None:
-    put_aside(line, wire(), wire(), b"", reason="level: unknown level 'LOUD'")
-    put_aside(line, b"\x1b[2J", reason="record: not valid [red]JSON[/red]")
-    line.execute("UPDATE dead_letters SET key = '\\x1b5b324a'::bytea WHERE \"offset\" = 3")
-    line.execute('UPDATE dead_letters SET key = NULL WHERE "offset" = 2')
-    line.execute(
-        "UPDATE dead_letters SET arrival = arrival - interval '1 hour' WHERE \"offset\" = 0"
-    )
-    shown = tocsin("list").stdout
-    assert b"\x1b" not in shown
-    assert b"\\x1b[2J" in shown
-    assert b"[red]JSON[/red]" in shown
-    assert len(re.findall(rb"1/0/\d", shown)) == 4
-    assert re.findall(rb"1/0/\d", tocsin("list", "--limit", "1").stdout) == [b"1/0/3"]
-    assert b"3 more: --limit" in tocsin("list", "--limit", "1").stdout
-    assert re.findall(rb"1/0/\d", tocsin("list", "--reason", "loud").stdout)[-1] == b"1/0/0"
-    assert len(re.findall(rb"1/0/\d", tocsin("list", "--service", "checkout").stdout)) == 2
-    recently = (datetime.now(timezone.utc) - timedelta(minutes=30)).isoformat()
-    assert b"1/0/0" not in tocsin("list", "--since", recently).stdout
-    assert re.findall(rb"1/0/\d", tocsin("list", "--until", recently).stdout) == [b"1/0/0"]
-    summary = tocsin("list", "--summary").stdout.decode()
-    assert re.search(r"│ 3 +│ 0 .*LOUD", summary)
-    objects = [json.loads(text) for text in output(tocsin("list", "--json"))]
-    assert [each["id"] for each in objects] == ["1/0/3", "1/0/2", "1/0/1", "1/0/0"]
-    assert [each["key"] for each in objects] == ["\x1b[2J", None, "checkout", "checkout"]
-    counts = [json.loads(text) for text in output(tocsin("list", "--summary", "--json"))]
-    assert [(each["reason"], each["letters"]) for each in counts] == [
-        ("level: unknown level 'LOUD'", 3),
-        ("record: not valid [red]JSON[/red]", 1),
-    ]
-
-
-def test_show_gives_text_or_hex_and_raw_the_bytes(line: Line, tocsin: Run) -> None:
-    put_aside(line, b'{"a":\n"\x1b]0;title\x07"}', b"\xff\x00\xfe", b"y" * 20_000)
-    text = tocsin("show", "1/0/0").stdout
-    assert b"\x1b" not in text
-    assert b'{"a":\n"\\x1b]0;title\\x07"}' in text
-    assert b"reason   level: unknown level 'LOUD'" in text
-    assert b"hex ff 00fe\n" in tocsin("show", "1/0/1").stdout
-    assert tocsin("show", "1/0/1", "--raw").stdout == b"\xff\x00\xfe"
-    assert b"10000 bytes more: --raw" in tocsin("show", "1/0/2").stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["show", "1/0/99"], "no dead letter has the id 1/0/99"),
-        (["show", "99999/0/1"], "no dead letter has the id 99999/0/1"),
-        (["show", "42"], "'42': not the id of a dead letter, give one as 1/0/42"),
-        (["show", "\u0661/0/1"], "not the id of a dead letter"),
-        (["redrive", "1/0/99"], "no dead letter has the id 1/0/99"),
-        (["redrive"], "give the ids of the letters, or --reason, or --all"),
-        (["redrive", "1/0/0", "--all"], "give the ids of the letters, or --reason, or --all"),
-        (["redrive", "--all", "--with", "x"], "--with: give the id of the one letter"),
-        (["redrive", "1/0/0", "--with", "/nowhere"], "--with: /nowhere: No such file"),
-        (["list", "--since", "soon"], "--since: 'soon' is no time"),
-    ],
-)
-def test_what_cannot_be_is_one_line(
-    line: Line, tocsin: Run, words: list[str], complaint: str
-) -> None:
-    put_aside(line, wire())
-    said = failure(tocsin(*words))
-    assert said.startswith("tocsin: ")
-    assert complaint in said
-    assert redriven(line) == 0
-
-
-@pytest.mark.parametrize("words", [["list"], ["show", "1/0/0"], ["redrive", "--all"]])
-def test_database_that_is_away_is_one_line(tocsin: Run, words: list[str]) -> None:
-    away = "postgresql://nobody@127.0.0.1:1/none"
-    assert "cannot be reached" in failure(tocsin(*words, DATABASE_URL=away))
-
-
-def test_broker_that_is_away_is_one_line_and_leaves_nothing_in_doubt(
+def test_database_that_goes_away_after_sending_leaves_letters_in_doubt(
     line: Line, tocsin: Run
 ) -> None:
     put_aside(line, wire())
-    said = failure(tocsin("redrive", "--all", KAFKA_BOOTSTRAP="127.0.0.1:1"))
-    assert "Kafka at 127.0.0.1:1 does not answer" in said
-    assert line.query("SELECT count(redrive_begun_at) FROM dead_letters") == [(0,)]
-
-
-def test_topic_that_is_missing_is_one_line(line: Line, tocsin: Run) -> None:
-    put_aside(line, wire())
-    said = failure(tocsin("redrive", "--all", TOCSIN_TOPIC="elsewhere"))
-    assert said == "tocsin: there is no topic elsewhere: run `tocsin migrate`"
+    with hold(line, "redriven_at"):
+        sending = subprocess.Popen(
+            [sys.executable, "-m", "tocsin", "dead-letters", "redrive", "--all"],
+            env={**os.environ, **line.environ},
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: line.query(WAITING), "the mark waits", deadline_s=WAIT_S)
+        assert line.query(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) AS w") == [(True,)]
+        _, said = sending.communicate(timeout=WAIT_S)
+    assert sending.returncode == 1
+    [words] = said.splitlines()
+    assert words.startswith(b"tocsin: the database went away")
+    assert b"run the same again within 8 minutes" in words
+    assert "in doubt since" in tocsin("list").stdout.decode()
