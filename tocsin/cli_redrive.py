@@ -66,7 +66,7 @@ def redrive(
         _preview(own, chosen, tally)
     else:
         _send(own, chosen, tally, even_late=in_doubt)
-    tally.require_good()
+    tally.conclude()
 
 
 def _preview(own: Settings, chosen: _Chosen, tally: "_Tally") -> None:
@@ -137,16 +137,16 @@ class _Tally:
                 count for _, count in self._groups.most_common(_GROUPS_MAX)
             )
             typer.echo(f"{rest:>8}  for other reasons")
-        if not self._groups and not self._named:
-            typer.echo("no letter to send again")
         shown = self._lines if self._named else self._lines[:_NAMED_MAX]
         for line in shown:
             typer.echo(printable(line))
         if len(shown) < len(self._lines):
             typer.echo(f"... and {len(self._lines) - len(shown)} more in doubt")
 
-    def require_good(self) -> None:
+    def conclude(self) -> None:
         """Raise an error if a letter is in doubt, or one that was named was not sent."""
+        if not self._groups and not self._named:
+            typer.echo("no letter to send again")
         if self.unconfirmed:
             raise BrokerError(
                 f"Kafka did not confirm all letters ({self.unconfirmed}): run the same again within"
