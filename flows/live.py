@@ -68,8 +68,9 @@ def cluster_of(workers: int, process: int, addresses: str) -> Cluster:
 def run(settings: Settings, cluster: Cluster) -> None:
     """Run the flow until SIGTERM or SIGINT; what was read by then is stored before it returns.
 
-    A topic that is deleted and made again meanwhile is read from its beginning. A recovery store
-    that is lost, damaged or ahead of the database is made anew from the rows there.
+    A topic that is deleted and made again meanwhile is read from its beginning, and so is a
+    partition that is added. A recovery store that is lost, damaged or ahead of the database is made
+    anew from the rows there.
     Raises TocsinError: a server that does not answer at the start, a topic or schema that is
     missing, a second flow on the same topic.
     """
@@ -93,7 +94,7 @@ def run(settings: Settings, cluster: Cluster) -> None:
 def _read_incarnations(
     settings: Settings, cluster: Cluster, store: RecoveryStore, stopping: threading.Event
 ) -> None:
-    """Read the topic, each time that it was made again anew, until the flow stops."""
+    """Read the topic, each time that it was made again or has grown anew, until the flow stops."""
     former_id = None
     while not stopping.is_set():
         reading = _Reading(settings, cluster, store, stopping)
@@ -115,12 +116,17 @@ def _read_incarnations(
             log.warning("the recovery store is of no use", problem=str(error), moved_to=aside)
             former_id = None
         else:
-            if not stopping.is_set():
+            if reading.has_grown:
+                former_id = None
+            elif not stopping.is_set():
                 log.warning("the topic was made again: reading it from its beginning")
 
 
 class _Reading:
-    """One incarnation of the topic, read until the flow stops or the topic is made again."""
+    """One incarnation of the topic, read until the flow stops or the topic is another.
+
+    has_begun: something was read. is_void: there was no recovery state.
+    """
 
     def __init__(
         self,
@@ -134,9 +140,14 @@ class _Reading:
         self._store = store
         self._stopping = stopping
         self.topic_id, self._partitions = describe_topic(settings, settings.topic)
-        self._watch = TopicWatch(settings, self.topic_id)
+        self._watch = TopicWatch(settings, self.topic_id, self._partitions)
         self.has_begun = False
         self.is_void = False
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether it ended because the topic has more partitions now."""
+        return self._watch.grown.is_set()
 
     def run(self) -> None:
         """Read on where the recovery store stands, or else where the rows do."""
@@ -144,7 +155,9 @@ class _Reading:
         self._store.prepare(self._stopping)
         self.is_void = self._store.is_void()
         books = LiveBooks(settings)
-        with connect(settings.database_url, name="flow") as conn:
+        with connect(
+            settings.database_url, name="flow", patience_s=settings.database_patience_s
+        ) as conn:
             require_current(conn)
             incarnation = incarnation_of(conn, self.topic_id, settings.topic)
             conn.commit()

@@ -91,7 +91,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
 
     def next_batch(self) -> list[RawBatch]:
         """Return what has arrived, without waiting; end when the flow is to end."""
-        if self._stopping.is_set() or self._watch.remade.is_set():
+        if self._stopping.is_set() or self._watch.is_over():
             raise StopIteration
         if self._begin is not None:
             # A tick in the first epoch, so that its snapshot has the services known by their rows.
@@ -245,6 +245,8 @@ def _consumer_config(settings: Settings) -> dict[str, object]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # see _find_place
+        # A fetch waits for 25 ms at most: who does not answer for so long is not there any more.
+        "socket.timeout.ms": 10_000,
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 5,
         # A broker may look for new records only a few times while it lets a fetch wait.

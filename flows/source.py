@@ -20,7 +20,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     first_offset: where a partition is read from that recovery knows nothing of; None: from its
         beginning.
     stopping: when set, every partition ends, and with them the dataflow; likewise when the watch
-        finds that the topic was made again.
+        finds that the topic was made again or has grown.
     """
 
     def __init__(

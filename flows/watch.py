@@ -1,11 +1,16 @@
-"""A thread beside the flow that knows whether its topic is still the one it began with."""
+"""A thread beside the flow that knows whether its topic is still as it was when it began."""
 
 import threading
 import time
+from collections.abc import Iterable
+
+import structlog
 
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
 from tocsin.topics import admin_client, describe_topic
+
+log = structlog.get_logger()
 
 _EVERY_S = 2.0
 _AWAY_S = 0.2
@@ -19,16 +24,19 @@ class TopicWatch:
     the topic that it began with only if that topic is known to have been there afterwards.
 
     remade: set when the topic has another id, or when a reader saw its offsets go back.
+    grown: set when it has partitions that nobody reads: the dataflow must be built with them.
     """
 
-    def __init__(self, settings: Settings, topic_id: str) -> None:
+    def __init__(self, settings: Settings, topic_id: str, partitions: Iterable[int]) -> None:
         self._settings = settings
         self._topic_id = topic_id
+        self._partitions = frozenset(partitions)
         self._admin = admin_client(settings)
         self._asked = threading.Event()
         self._finished = threading.Event()
         self._seen_at = 0.0
         self.remade = threading.Event()
+        self.grown = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -44,6 +52,10 @@ class TopicWatch:
         """Have the topic looked at now."""
         self._asked.set()
 
+    def is_over(self) -> bool:
+        """Tell whether the topic is no longer the one that the flow began with."""
+        return self.remade.is_set() or self.grown.is_set()
+
     def was_there_at(self, moment: float) -> bool:
         """Tell whether the topic is known to have been there at a moment (`time.monotonic`)."""
         return self._seen_at >= moment
@@ -54,7 +66,7 @@ class TopicWatch:
             self._asked.clear()
             asked_at = time.monotonic()
             try:
-                topic_id, _ = describe_topic(
+                topic_id, partitions = describe_topic(
                     self._settings, self._settings.topic, admin=self._admin
                 )
             except BrokerError:
@@ -64,5 +76,9 @@ class TopicWatch:
                 continue
             if topic_id != self._topic_id:
                 self.remade.set()
+                return
+            if added := sorted(frozenset(partitions) - self._partitions):
+                log.warning("partitions were added: reading them, too", partitions=added)
+                self.grown.set()
                 return
             self._seen_at = asked_at
