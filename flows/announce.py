@@ -7,7 +7,7 @@ import psycopg
 import structlog
 
 from sql import timeline
-from sql.connect import connect
+from sql.connect import Succession
 from tocsin.errors import BrokerError, StorageError
 from tocsin.outgoing import ConfirmedProducer, Outgoing
 from tocsin.settings import Settings
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 _ROUND_S = 1.0
 _AWAY_S = 2.0
+_FINISH_S = 3.0
+"""A connection that hangs must not keep the flow from ending."""
 
 
 class Announcer:
@@ -25,7 +27,12 @@ class Announcer:
     """
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
-        self._url = settings.database_url
+        self._connections = Succession(
+            settings.database_url,
+            name="flow-announce",
+            patience_s=settings.database_patience_s,
+            autocommit=True,
+        )
         self._producer = ConfirmedProducer(settings, settings.incidents_topic)
         self._stopping = stopping
         self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
@@ -35,14 +42,17 @@ class Announcer:
         self._thread.start()
 
     def finish(self) -> None:
-        """Publish what is waiting, if that goes at once, and end."""
-        self._thread.join()
+        """Publish what is waiting, if that goes at once, and end.
+
+        What does not is published after the next start.
+        """
+        self._thread.join(_FINISH_S)
 
     def _run(self) -> None:
         said = False
         while not self._stopping.is_set():
             try:
-                with connect(self._url, name="flow-announce", autocommit=True) as conn:
+                with self._connections.connect() as conn:
                     timeline.listen(conn)
                     said = False
                     while not self._stopping.is_set():

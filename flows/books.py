@@ -32,6 +32,7 @@ class LiveBooks:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database_url
+        self._patience_s = settings.database_patience_s
         self._lock = threading.Lock()
         self._book = self._read()
         self._tried_at = time.monotonic()
@@ -60,5 +61,7 @@ class LiveBooks:
             self._tried_at = time.monotonic()
 
     def _read(self) -> SettingsBook:
-        with connect(self._url, name="flow-settings", autocommit=True) as conn:
+        with connect(
+            self._url, name="flow-settings", autocommit=True, patience_s=self._patience_s
+        ) as conn:
             return read_book(conn)

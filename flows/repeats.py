@@ -14,7 +14,7 @@ import structlog
 from bytewax.operators import StatefulBatchLogic
 
 from flows import metrics
-from sql.connect import connect
+from sql.connect import SilentDatabase, connect
 from sql.recent_ids import read_recent_ids
 from tocsin.batches import RecordBatch
 from tocsin.errors import StorageError
@@ -107,12 +107,16 @@ def seen_in(settings: Settings, stopping: threading.Event) -> SeenBefore:
     """Return what asks the stored logs, and waits for the database where it is away."""
 
     def seen_before(batch: RecordBatch) -> Seen:
-        said = False
+        said, patience_s = False, settings.database_patience_s
         while True:
             try:
-                with connect(settings.database_url, name="flow-repeats") as conn:
+                with connect(
+                    settings.database_url, name="flow-repeats", patience_s=patience_s
+                ) as conn:
                     return read_recent_ids(conn, batch, REPEAT)
             except (psycopg.OperationalError, StorageError) as error:
+                if isinstance(error, SilentDatabase):
+                    patience_s *= 2  # it may have much to sort
                 problem = " ".join(str(error).split())
                 if stopping.wait(_AWAY_S):
                     raise StorageError(f"stopped while the database was away: {problem}") from None

@@ -21,7 +21,7 @@ from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.source import part_name
 from flows.titles import title
 from sql import writer
-from sql.connect import connect
+from sql.connect import Succession
 from sql.log_writer import LogWriter
 from tocsin.batches import RecordBatch
 from tocsin.outgoing import DeadLetterTopic
@@ -36,6 +36,10 @@ _DETECTION_ROOM_ROWS = 100_000
 _LEDGER_FLUSH_S = 0.5
 
 
+def _succession(settings: Settings, name: str) -> Succession:
+    return Succession(settings.database_url, name=name, patience_s=settings.database_patience_s)
+
+
 class LogSink(FixedPartitionedSink[RecordBatch, None]):
     """Stores records and dead letters exactly once: rows and position in one transaction."""
 
@@ -46,7 +50,7 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
         logs = LogWriter(settings.topic, DeadLetterTopic(settings))
         self._committer: Committer[RecordBatch] = Committer(
             "logs",
-            connect=lambda: connect(settings.database_url, name="flow-logs"),
+            connect=_succession(settings, "flow-logs").connect,
             commit=logs.commit,
             size=lambda batch: batch.size_bytes + _RECORD_BYTES * len(batch),
             room=LOG_ROOM_BYTES,
@@ -147,11 +151,10 @@ class DetectionSink(FixedPartitionedSink[Changes | Progress, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_DetectionPart":
         """The rows' own offsets decide what is news: recovery has nothing to add."""
-        url = self._settings.database_url
         return _DetectionPart(
             Committer(
                 "detection",
-                connect=lambda: connect(url, name="flow-detection"),
+                connect=_succession(self._settings, "flow-detection").connect,
                 commit=_commit_ledgers,
                 size=len,
                 room=_DETECTION_ROOM_ROWS,

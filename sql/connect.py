@@ -1,9 +1,14 @@
-"""How Tocsin connects to the database."""
+"""How Tocsin connects to the database, and how it knows that a connection is no use any more."""
 
-from typing import Any
+from time import monotonic
+from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.abc import PQGen
+from psycopg.waiting import Ready, Wait
 
+from sql.statements import statements
 from tocsin.errors import StorageError
 
 CONNECT_TIMEOUT_S = 10
@@ -16,6 +21,87 @@ _KEEPALIVES: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 _OPTIONS = "-c timezone=UTC"
+_SQL = statements("connect")
+_INTERVAL_S = 0.1
+_PATIENCE_MAX: Final = 64
+_NOTHING_READY = 0  # `waiting.Ready.NONE`, which the generators are sent at every interval
+
+Result = TypeVar("Result")
+
+
+class SilentDatabase(psycopg.OperationalError):
+    """The database has not answered for so long that the connection is taken for lost."""
+
+
+class BoundedConnection(psycopg.Connection):
+    """A connection that is given up when nothing was heard on it for `patience_s`.
+
+    A peer that hangs, or a middle box that forgot the connection and still acknowledges what it
+    is sent, is alive for the kernel: neither keepalives nor `tcp_user_timeout` end such a wait.
+    The server may not know that it was given up, so its session must be ended: see `Succession`.
+
+    patience_s: None to wait for ever. was_silent: it was given up.
+    """
+
+    patience_s: float | None = None
+    was_silent = False
+
+    def wait(
+        self,
+        gen: PQGen[Result],
+        interval: float = _INTERVAL_S,
+        timeout: float | None = None,
+    ) -> Result:
+        """Wait for an operation; raise SilentDatabase when there is no sign of life."""
+        if self.patience_s is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(_impatient(gen, self.patience_s), interval, timeout)
+        except SilentDatabase:
+            self.was_silent = True
+            # At once: what follows, like a rollback, would wait as long again.
+            self.pgconn.finish()
+            raise
+
+
+class BoundedAsyncConnection(AsyncConnection):
+    """The same for the API."""
+
+    patience_s: float | None = None
+
+    async def wait(
+        self,
+        gen: PQGen[Result],
+        interval: float = _INTERVAL_S,
+        timeout: float | None = None,
+    ) -> Result:
+        """Wait for an operation; raise SilentDatabase when there is no sign of life."""
+        if self.patience_s is None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await super().wait(_impatient(gen, self.patience_s), interval, timeout)
+        except SilentDatabase:
+            self.pgconn.finish()
+            raise
+
+
+def _impatient(gen: PQGen[Result], patience_s: float) -> PQGen[Result]:
+    """Pass everything through to an operation, but end it when nothing gets ready for so long."""
+    heard_at = monotonic()
+    ready: Ready | int | None = None
+    while True:
+        try:
+            wanted: Wait = gen.send(ready) if ready is not None else next(gen)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        ready = yield wanted
+        if ready != _NOTHING_READY:
+            heard_at = monotonic()
+        elif monotonic() - heard_at > patience_s:
+            raise SilentDatabase(
+                f"no answer from the database for {patience_s:g} s (TOCSIN_DATABASE_PATIENCE_S)"
+            )
 
 
 def connection_arguments(name: str) -> dict[str, Any]:
@@ -28,19 +114,73 @@ def connection_arguments(name: str) -> dict[str, Any]:
     }
 
 
-def connect(database_url: str, *, name: str, autocommit: bool = False) -> psycopg.Connection:
+def connect(
+    database_url: str, *, name: str, autocommit: bool = False, patience_s: float | None = None
+) -> BoundedConnection:
     """Return a connection in UTC.
 
+    patience_s: how long an operation may wait without a sign of the database; None: for ever.
     Raises StorageError, one line without the password, when the server does not answer.
     """
     try:
-        return psycopg.connect(database_url, autocommit=autocommit, **connection_arguments(name))
+        conn = BoundedConnection.connect(
+            database_url, autocommit=autocommit, **connection_arguments(name)
+        )
     except psycopg.OperationalError as error:
         raise StorageError(unreachable(database_url, error)) from None
     except psycopg.ProgrammingError:
         raise StorageError(
             "DATABASE_URL: not a connection string, use postgresql://user:password@host:5432/name"
         ) from None
+    conn.patience_s = patience_s
+    return conn
+
+
+class Succession:
+    """Connections of which each takes the place of the one before it.
+
+    The session of a connection that was lost or given up may live on in the server, hold its locks
+    and even commit what was still under way. So it is ended before the next one is used, which
+    then sees for good what was stored.
+    """
+
+    def __init__(
+        self, database_url: str, *, name: str, patience_s: float, autocommit: bool = False
+    ) -> None:
+        self._database_url = database_url
+        self._name = name
+        self._least_patience_s = self._patience_s = patience_s
+        self._autocommit = autocommit
+        self._former: tuple[BoundedConnection, int] | None = None
+
+    def connect(self) -> psycopg.Connection:
+        """Return the next connection.
+
+        It is twice as patient as one that was given up: what takes long must succeed at last.
+        Raises StorageError when the server does not answer, or the former session does not end.
+        """
+        conn = connect(
+            self._database_url, name=self._name, autocommit=True, patience_s=self._patience_s
+        )
+        try:
+            if self._former is not None:
+                self._end(*self._former, conn)
+            conn.autocommit = self._autocommit
+        except BaseException:
+            conn.close()
+            raise
+        self._former = conn, conn.info.backend_pid
+        return conn
+
+    def _end(self, former: BoundedConnection, pid: int, conn: BoundedConnection) -> None:
+        for (has_ended,) in conn.execute(_SQL["end_session"], {"pid": pid}).fetchall():
+            if not has_ended:
+                raise StorageError("the session of the connection before does not end")
+        most_s = self._least_patience_s * _PATIENCE_MAX
+        self._patience_s = (
+            min(2 * self._patience_s, most_s) if former.was_silent else self._least_patience_s
+        )
+        conn.patience_s = self._patience_s
 
 
 def unreachable(database_url: str, error: Exception) -> str:

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from sql.connect import connect, connection_arguments
+from sql.connect import BoundedAsyncConnection, connect, connection_arguments
 from sql.migrate import require_current
 from sql.statements import statements
 from tocsin.errors import AlreadyExists, NotFound, StorageError
@@ -64,6 +64,11 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     hash: bytes
 
 
+class _Connection(BoundedAsyncConnection):
+    # Any answer comes sooner: the server ends what takes longer.
+    patience_s = STATEMENT_TIMEOUT_S + 2.0
+
+
 class Reader:
     """A pool of connections. Every method raises StorageError when the database is away."""
 
@@ -75,6 +80,7 @@ class Reader:
         )
         self._pool = AsyncConnectionPool(
             database_url,
+            connection_class=_Connection,
             kwargs={**arguments, "autocommit": True},
             min_size=1,
             max_size=POOL_SIZE,

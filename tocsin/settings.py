@@ -70,6 +70,10 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     publish_timeout_s: Annotated[
         Seconds, Meta(description="Seconds that a request waits for Kafka before it answers 503")
     ] = 10.0
+    database_patience_s: Annotated[
+        Seconds,
+        Meta(description="Seconds without a sign of the database until the flow connects anew"),
+    ] = 30.0
     recovery_dir: Annotated[
         Path, Meta(description="Folder of the flow's recovery store; keep it over restarts")
     ] = Path(".tocsin/recovery")
