@@ -1,7 +1,6 @@
 """The application: its wiring and every route on one screen."""
 
 import secrets
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import structlog
@@ -12,21 +11,27 @@ from sanic.response import BaseHTTPResponse
 
 from api.auth import Tokens
 from api.docs import Docs
+from api.elastic import Elastic
+from api.elastic_start import SET_UP, ElasticStart
 from api.evidence import Evidence
 from api.health import Health
 from api.incidents import Incidents
 from api.ingest import Ingest
+from api.intake import Intake
 from api.keys import KeyRing
+from api.loki import Loki
 from api.openapi import Route
+from api.otlp import Otlp
 from api.passwords import Passwords
 from api.problems import REQUEST_ID_HEADER, answer_exception, request_id
 from api.publisher import Publisher
 from api.users import Users
 from sql.incidents import IncidentTable
 from sql.reader import Reader
+from tocsin.field_names import FieldNames
 from tocsin.settings import Settings, load_settings
 
-_QUIET = frozenset({"/ingest", "/healthz", "/readyz"})
+_QUIET = frozenset({"/ingest", "/v1/logs", "/loki/api/v1/push", "/_bulk", "/healthz", "/readyz"})
 _SHUTDOWN_MARGIN_S = 5.0
 
 log = structlog.get_logger("api")
@@ -49,8 +54,9 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app = Sanic(
         name or f"tocsin-{secrets.token_hex(4)}", config=_config(settings), configure_logging=False
     )
-    routes = _routes(
-        ingest=Ingest(settings, KeyRing(reader), publisher),
+    intake = Intake(settings, KeyRing(reader), publisher)
+    start = ElasticStart(intake)
+    routes = _ingest_routes(intake, start, settings.field_names) + _routes(
         users=Users(settings, reader, tokens, passwords),
         incidents=Incidents(incidents, tokens),
         evidence=Evidence(incidents, tokens),
@@ -61,7 +67,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     for route in routes:
         app.add_route(route.handler, route.path, methods=_methods(route.method), name=_name(route))
     for path, handler in (
-        ("/", docs.lead),
+        ("/", start.root),
         ("/docs", docs.page),
         ("/docs/openapi.json", docs.document),
     ):
@@ -73,11 +79,30 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     return app
 
 
-def _routes(
-    *, ingest: Ingest, users: Users, incidents: Incidents, evidence: Evidence, health: Health
-) -> Sequence[Route]:
+def _ingest_routes(intake: Intake, start: ElasticStart, names: FieldNames) -> tuple[Route, ...]:
+    elastic = Elastic(intake, names)
     return (
-        Route("POST", "/ingest", ingest.post),
+        Route("POST", "/ingest", Ingest(intake).post),
+        Route("POST", "/v1/logs", Otlp(intake).post),
+        Route("POST", "/loki/api/v1/push", Loki(intake, names).post),
+        *(
+            Route(method, path, elastic.bulk)
+            for path in ("/_bulk", "/<index:str>/_bulk")
+            for method in ("POST", "PUT")
+        ),
+        Route("GET", "/_license", start.license),
+        Route("GET", "/_xpack", start.xpack),
+        Route("GET", "/_cluster/health", start.health),
+        Route("GET", "/_cat/health", start.health),
+        *(Route("GET", f"{path}/<name:str>", start.found) for path in SET_UP),
+        *(Route("PUT", f"{path}/<name:str>", start.acknowledge) for path in SET_UP),
+    )
+
+
+def _routes(
+    *, users: Users, incidents: Incidents, evidence: Evidence, health: Health
+) -> tuple[Route, ...]:
+    return (
         Route("POST", "/users", users.create),
         Route("POST", "/auth/login", users.login),
         Route("GET", "/incidents", incidents.list),
@@ -136,7 +161,7 @@ def _end(request: Request, response: BaseHTTPResponse) -> None:
     name = request_id(request)
     response.headers[REQUEST_ID_HEADER] = name
     status = response.status
-    if status < 400 and request.path in _QUIET:
+    if status < 400 and (request.path in _QUIET or request.path.endswith("/_bulk")):
         return
     level = log.warning if status >= 500 else log.info
     level("request", method=request.method, path=request.path, status=status, request_id=name)

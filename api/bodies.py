@@ -20,16 +20,30 @@ class TooDeep(Refusal):
         super().__init__(400, "body: nested too deeply")
 
 
-def require_json(request: Request) -> None:
-    """Refuse a body that is not said to be JSON, or is compressed."""
+def media_type_of(request: Request) -> str:
+    """Return the media type that a request names, without its parameters, in small letters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_media_type(request: Request, *accepted: str) -> str:
+    """Return the media type of a body, refusing what is none of those or is not in UTF-8."""
     given = request.headers.get("content-type", "")
+    if given in accepted:
+        return given
     kind, *parameters = [part.strip().lower() for part in given.split(";")]
-    if kind != JSON:
-        raise Refusal(415, f"Content-Type: send {JSON}", headers={"Accept": JSON})
+    if kind not in accepted:
+        known = ", ".join(accepted)
+        raise Refusal(415, f"Content-Type: send {known}", headers={"Accept": known})
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in _CHARSETS:
             raise Refusal(415, "Content-Type: send UTF-8, in no other charset")
+    return kind
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that is not said to be JSON, or is compressed."""
+    require_media_type(request, JSON)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "Content-Encoding: send the body uncompressed")
 

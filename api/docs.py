@@ -26,6 +26,7 @@ _CREDENTIALS = {
     "accessToken": "an access token (`Authorization: Bearer …`)",
     "ingestKey": "an ingest key (`Authorization: Bearer tcs_…`)",
     "ingestKeyHeader": "the same as `X-API-Key: tcs_…`",
+    "ingestKeyBasic": "the same as the password of HTTP Basic",
 }
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -38,10 +39,6 @@ class Docs:
         self._json = msgspec.json.encode(self.description)
         self._html = page(self.description).encode()
 
-    async def lead(self, _request: Request) -> HTTPResponse:
-        """Lead whoever knows but the address to the page."""
-        return HTTPResponse(status=302, headers={"Location": "/docs"})
-
     async def document(self, _request: Request) -> HTTPResponse:
         """Answer the OpenAPI document."""
         return HTTPResponse(self._json, content_type=JSON)
@@ -53,6 +50,11 @@ class Docs:
             content_type="text/html; charset=utf-8",
             headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
+
+
+async def lead(_request: Request) -> HTTPResponse:
+    """Lead whoever knows but the address to the page."""
+    return HTTPResponse(status=302, headers={"Location": "/docs"})
 
 
 def page(described: dict[str, Any]) -> str:
@@ -85,7 +87,9 @@ def _operation(method: str, path: str, entry: dict[str, Any]) -> Builder:
             html.tr(E.td("body").td("").td(_links(entry["requestBody"]["content"])))
         for status, answer in entry["responses"].items():
             html.tr(
-                E.td(E.code(status)).td(_prose(answer["description"])).td(_links(answer["content"]))
+                E.td(E.code(status))
+                .td(_prose(answer["description"]))
+                .td(_links(answer.get("content", {})))
             )
     return html
 
@@ -117,7 +121,10 @@ def _links(content: dict[str, Any]) -> Builder:
     for media_type, entry in content.items():
         for schema in entry["schema"].get("oneOf", [entry["schema"]]):
             many = schema.get("type") == "array"
-            name = (schema["items"] if many else schema)["$ref"].rpartition("/")[2]
-            html.a(f"array of {name}" if many else name, href=f"#{name}")(" ")
-        html.small(media_type)
+            name = (schema["items"] if many else schema).get("$ref", "").rpartition("/")[2]
+            if name:
+                html.a(f"array of {name}" if many else name, href=f"#{name}")(" ")
+            else:
+                html(_prose(schema.get("description", "")))(" ")
+        html.small(media_type)(" ")
     return html

@@ -9,11 +9,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from sanic import HTTPResponse, Request
 
-from api.bodies import TooDeep, decode, json_answer, require_json
-from api.keys import KeyRing
+from api.bodies import JSON, TooDeep, decode, json_answer, require_media_type
+from api.idempotency import PARAMETER, RetryIds, retry_ids
+from api.intake import Intake, RefusedRecord
 from api.openapi import INGEST_KEY, operation
 from api.problems import Refusal
-from api.publisher import Keyed, Publisher
+from api.publisher import Keyed
 from tocsin.records import (
     LEVEL_ALIASES,
     MESSAGE_BYTES_MAX,
@@ -26,8 +27,9 @@ from tocsin.records import (
     parse_record,
     refuse_untimely,
 )
-from tocsin.settings import Settings
 
+_LINES = ("application/x-ndjson", "application/jsonl")
+_LINES_SCHEMA = {"type": "string", "description": "a record in each line"}
 _LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
 _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _ARRAY = msgspec.json.Decoder(list[Raw])
@@ -64,13 +66,6 @@ class SentRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
 
 
-class RefusedRecord(Struct, frozen=True):
-    """A record that was not taken, by its place in the request, and why."""
-
-    index: int
-    reason: str
-
-
 class IngestAnswer(Struct, frozen=True):
     """How many records Kafka has acknowledged, and which were not taken."""
 
@@ -81,40 +76,48 @@ class IngestAnswer(Struct, frozen=True):
 class Ingest:
     """Takes records in Tocsin's own format."""
 
-    def __init__(self, settings: Settings, keys: KeyRing, publisher: Publisher) -> None:
-        self._keys = keys
-        self._publisher = publisher
-        self._records_max = settings.max_batch_records
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
 
     @operation(
         summary="Send log records",
         description=(
-            "One record or an array of them. The answer comes when Kafka has acknowledged every "
-            "record that was taken, on all in-sync replicas. One bad record does not sink the "
-            "others: `refused` names it and says why. When none can be taken, the answer is 400. "
+            "One record, an array of them, or one in each line. The answer comes when Kafka has "
+            "acknowledged every record that was taken, on all in-sync replicas. One bad record "
+            "does not sink the others: `refused` names it and says why. When none can be taken, "
+            "the answer is 400. "
             "After a 503 any part of the request may have been stored: send it again, with record "
-            "ids, so that none counts twice."
+            "ids or an `Idempotency-Key`, so that none counts twice."
         ),
         body=SentRecord,
         one_or_many=True,
+        content=dict.fromkeys(_LINES, _LINES_SCHEMA),
+        parameters=[PARAMETER],
         answers={202: IngestAnswer},
         errors=(400, 401, 413, 415, 503),
         security=INGEST_KEY,
     )
     async def post(self, request: Request) -> HTTPResponse:
         """Publish the good records of a request and name the bad ones."""
-        await self._keys.require(request)
-        require_json(request)
-        raws = split_records(request.body)
-        if len(raws) > self._records_max:
-            raise Refusal(
-                413, f"{len(raws)} records, at most {self._records_max} are taken at once"
-            )
-        taken, refused = check_records(raws, received=datetime.now(timezone.utc))
+        sender = await self._intake.sender(request)
+        kind = require_media_type(request, JSON, *_LINES)
+        body = self._intake.body(request)
+        raws = split_records(body) if kind == JSON else split_lines(body)
+        self._intake.require_few(len(raws))
+        ids = retry_ids(request, sender, body)
+        taken, refused = check_records(raws, received=datetime.now(timezone.utc), ids=ids)
         if not taken:
             raise Refusal(400, "no record can be taken", members={"refused": refused})
-        await self._publisher.publish(taken)
+        await self._intake.publish(taken)
         return json_answer(IngestAnswer(len(taken), refused), 202)
+
+
+def split_lines(body: bytes) -> list[Raw]:
+    """Cut a body into its lines, each a record not yet checked. Refuses what is empty."""
+    raws = [Raw(line) for part in body.split(b"\n") if (line := part.strip(_SPACE))]
+    if not raws:
+        raise Refusal(400, "body: empty, send a record in each line")
+    return raws
 
 
 def split_records(body: bytes) -> list[Raw]:
@@ -158,10 +161,11 @@ def _deep_array(body: bytes) -> list[Raw]:
 
 
 def check_records(
-    raws: list[Raw], *, received: datetime
+    raws: list[Raw], *, received: datetime, ids: RetryIds | None = None
 ) -> tuple[list[Keyed], list[RefusedRecord]]:
     """Check each record by itself, giving those without a timestamp the time of receipt.
 
+    ids: those of records that have none of their own, if the request may be sent again.
     A record goes on as its client wrote it: it is decoded once to be checked, never encoded again.
     """
     moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -171,13 +175,13 @@ def check_records(
     refused: list[RefusedRecord] = []
     for index, raw in enumerate(raws):
         try:
-            taken.append(_check(bytes(raw), stamp, received_ms))
+            taken.append(_check(bytes(raw), stamp, received_ms, ids.of(index) if ids else None))
         except Refused as reason:
             refused.append(RefusedRecord(index, str(reason)))
     return taken, refused
 
 
-def _check(raw: bytes, stamp: bytes, received_ms: int) -> Keyed:
+def _check(raw: bytes, stamp: bytes, received_ms: int, id_: str | None) -> Keyed:
     if b'"timestamp"' not in raw:
         raw = _stamped(raw, stamp)
     try:
@@ -190,6 +194,9 @@ def _check(raw: bytes, stamp: bytes, received_ms: int) -> Keyed:
         record = parse_record(raw)
     level_of(record.level)
     refuse_untimely(event_us_of(record.timestamp), received_ms)
+    if id_ is not None and record.id is None:
+        # It stands last, for the last field of a name wins: there may be one that is null.
+        raw = b'%b,"id":"%b"}' % (raw.rstrip(_SPACE)[:-1], id_.encode())
     return record.service_id.encode(), raw
 
 

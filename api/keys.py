@@ -13,7 +13,8 @@ import structlog
 from msgspec import Struct
 from sanic import Request
 
-from api.auth import bearer, unauthorized
+from api.auth import unauthorized
+from api.sent_keys import sent_key
 from sql.reader import KeyRow, Reader
 from tocsin.errors import StorageError
 
@@ -76,7 +77,7 @@ class KeyRing:
         Refuses (401) a key that is missing, unknown or revoked. Raises StorageError when the
         database is away and the key was never seen.
         """
-        text = request.headers.get("x-api-key") or bearer(request)
+        text = sent_key(request)
         if text is None:
             raise unauthorized("send an ingest key as `Authorization: Bearer <key>` or `X-API-Key`")
         parts = _KEY.fullmatch(text)

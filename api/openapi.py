@@ -1,5 +1,6 @@
 """The API's own description: OpenAPI 3.1, made from the types that the routes read and answer."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -7,17 +8,20 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import msgspec
+from sanic import HTTPResponse, Request
 
-from api.problems import PROBLEM_JSON, Problem
+from api.problems import PROBLEM_JSON, Problem, Refusal
 
 JSON = "application/json"
 Schema = dict[str, Any]
 Security = Sequence[Mapping[str, list[str]]]
+Content = Mapping[str, Schema]
+"""What a body is in each media type, where no type of ours describes it."""
 
 NOBODY: Security = ()
 TOKEN: Security = ({"accessToken": []},)
 OPTIONAL_TOKEN: Security = ({"accessToken": []}, {})
-INGEST_KEY: Security = ({"ingestKey": []}, {"ingestKeyHeader": []})
+INGEST_KEY: Security = ({"ingestKey": []}, {"ingestKeyHeader": []}, {"ingestKeyBasic": []})
 
 _SECURITY_SCHEMES = {
     "accessToken": {
@@ -32,6 +36,11 @@ _SECURITY_SCHEMES = {
         "description": "An ingest key, `tcs_<id>_<secret>`, from `tocsin keys create`.",
     },
     "ingestKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "ingestKeyBasic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "An ingest key for the password; the name is not looked at.",
+    },
 }
 _DESCRIPTION = (
     "Logs in, incidents out. Names are snake_case, as in log records and SQL; `totalPages` and "
@@ -44,18 +53,29 @@ _RETRY_AFTER = {
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How a route refuses, where it is another protocol's. content: what its clients then read."""
+
+    refuse: Callable[[Request, Refusal], HTTPResponse]
+    content: Content
+
+
+@dataclass(frozen=True)
 class Operation:
     """What is to be said about a route beside its path."""
 
     summary: str
     description: str
-    answers: Mapping[int, type]
+    answers: Mapping[int, type | Content]
     errors: Sequence[int]
     body: type | None
     body_schema: Schema
     one_or_many: bool
+    content: Content
     parameters: Sequence[Schema]
     security: Security
+    shape: Shape | None
+    tag: str | None
 
 
 @dataclass(frozen=True)
@@ -73,18 +93,22 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 def operation(
     *,
     summary: str,
-    answers: Mapping[int, type],
+    answers: Mapping[int, type | Content],
     errors: Sequence[int],
     description: str = "",
     body: type | None = None,
     body_schema: Schema | None = None,
     one_or_many: bool = False,
+    content: Content | None = None,
     parameters: Sequence[Schema] = (),
     security: Security = NOBODY,
+    shape: Shape | None = None,
+    tag: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Describe a handler. one_or_many: its body is one of `body` or an array of them.
 
-    body_schema: what the type of the body can't say.
+    body_schema: what the type of the body can't say. content: what else the body may be; an
+    answer of empty content has no body. tag: the chapter, else the first part of the path.
     """
     described = Operation(
         summary,
@@ -94,12 +118,17 @@ def operation(
         body,
         body_schema or {},
         one_or_many,
+        content or {},
         parameters,
         security,
+        shape,
+        tag,
     )
 
     def describe(handler: Handler) -> Handler:
         handler.__operation__ = described  # type: ignore[attr-defined]  # a function carries it
+        if shape is not None:
+            handler.__refuse__ = shape.refuse  # type: ignore[attr-defined]  # likewise
         return handler
 
     return describe
@@ -110,12 +139,17 @@ def document(routes: Sequence[Route]) -> Schema:
     operations = [(route, operation_of(route)) for route in routes]
     kinds: set[Any] = {Problem}
     for _, described in operations:
-        kinds.update(described.answers.values(), {described.body} if described.body else ())
+        kinds.update(kind for kind in described.answers.values() if isinstance(kind, type))
+        kinds.update({described.body} if described.body else ())
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     paths: dict[str, Schema] = {}
+    shared = Counter(route.handler.__qualname__ for route in routes)
     for route, described in operations:
-        paths.setdefault(_path(route.path), {})[route.method.lower()] = _entry(route, described)
+        entry = _entry(route, described)
+        if shared[entry["operationId"]] > 1:
+            entry["operationId"] += f" {route.method} {_path(route.path)}"
+        paths.setdefault(_path(route.path), {})[route.method.lower()] = entry
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tocsin", "version": version("tocsin"), "description": _DESCRIPTION},
@@ -137,10 +171,10 @@ def _entry(route: Route, described: Operation) -> Schema:
     # What any request may meet: a body out of bounds, and what nobody foresaw.
     always = {500} if route.method == "GET" else {413, 500}
     for status in sorted({*described.errors, *always}):
-        responses[str(status)] = _problem(status)
+        responses[str(status)] = _problem(status, described.shape)
     entry: Schema = {
         "operationId": route.handler.__qualname__,
-        "tags": [route.path.split("/")[1].split("<")[0]],
+        "tags": [described.tag or route.path.split("/")[1].split("<")[0]],
         "summary": described.summary,
         "parameters": [*_path_parameters(route.path), *described.parameters],
         "responses": responses,
@@ -148,8 +182,11 @@ def _entry(route: Route, described: Operation) -> Schema:
     }
     if described.description:
         entry["description"] = described.description
+    content = {media: {"schema": schema} for media, schema in described.content.items()}
     if schema := _body_schema(described):
-        entry["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+        content = {JSON: {"schema": schema}, **content}
+    if content:
+        entry["requestBody"] = {"required": True, "content": content}
     return entry
 
 
@@ -161,17 +198,21 @@ def _body_schema(described: Operation) -> Schema | None:
     return {"oneOf": [one, many]} if described.one_or_many else one
 
 
-def _answer(kind: type) -> Schema:
+def _answer(kind: type | Content) -> Schema:
+    if not isinstance(kind, type):
+        content = {media: {"schema": schema} for media, schema in kind.items()}
+        return {"description": "Taken", **({"content": content} if content else {})}
     return {
         "description": (kind.__doc__ or "").partition("\n")[0],
         "content": {JSON: {"schema": _reference(kind)}},
     }
 
 
-def _problem(status: int) -> Schema:
+def _problem(status: int, shape: Shape | None) -> Schema:
+    kinds = shape.content if shape else {PROBLEM_JSON: _reference(Problem)}
     answer: Schema = {
         "description": HTTPStatus(status).phrase,
-        "content": {PROBLEM_JSON: {"schema": _reference(Problem)}},
+        "content": {media: {"schema": schema} for media, schema in kinds.items()},
     }
     return {**answer, "headers": _RETRY_AFTER} if status == 503 else answer
 

@@ -5,7 +5,7 @@ import re
 import secrets
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -92,7 +92,9 @@ def answer_exception(request: Request, exception: BaseException) -> HTTPResponse
     if refusal is None:
         log.error("unexpected", exc_info=exception, request_id=request_id(request))
         refusal = Refusal(500, "something unexpected happened; the log tells more by request_id")
-    return problem_response(request, refusal)
+    # A route of another protocol refuses in that protocol's words.
+    refuse = getattr(request.route and request.route.handler, "__refuse__", problem_response)
+    return cast("HTTPResponse", refuse(request, refusal))
 
 
 def problem_response(request: Request, refusal: Refusal) -> HTTPResponse:

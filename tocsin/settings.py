@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tocsin.errors import SettingsError
+from tocsin.field_names import FieldNames
 
 JWT_SECRET_BYTES_MIN = 32
 _PREFIX = "TOCSIN_"
@@ -62,11 +63,19 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
         Meta(description="Whether `POST /users` is open to everybody, or to admins only"),
     ] = "closed"
     max_body_bytes: Annotated[
-        Count, Meta(description="Largest body of a request that the API takes, in bytes")
+        Count,
+        Meta(description="Largest body that the API takes, in bytes; compressed or decompressed"),
     ] = 10 * 1024 * 1024
     max_batch_records: Annotated[
         Count, Meta(description="Most records that one request may carry")
     ] = 10_000
+    field_names: Annotated[
+        FieldNames,
+        Meta(
+            description="Names of a record's fields in other formats, the first that is there "
+            "wins: `level=severity,lvl;message=text` or JSON; what is not named stays"
+        ),
+    ] = FieldNames()
     publish_timeout_s: Annotated[
         Seconds, Meta(description="Seconds that a request waits for Kafka before it answers 503")
     ] = 10.0
@@ -159,6 +168,8 @@ def settings_table() -> list[tuple[str, str, str]]:
 def _from_text(kind: type, text: Any) -> Any:
     if kind is Path:
         return Path(text)
+    if kind is FieldNames:
+        return FieldNames(text)
     raise NotImplementedError(kind)
 
 

@@ -1,6 +1,5 @@
 """Ingest: what is acknowledged is on the topic; what is bad is named and sinks nothing else."""
 
-import gzip
 import http.client
 import json
 import socket
@@ -216,13 +215,13 @@ def test_body_that_holds_no_record_is_refused(api: Api, body: bytes) -> None:
         {"content_type": ""},
         {"content_type": "application/json; charset=latin-1"},
         {"content_type": 'application/json; x=y; Charset="UTF-16"'},
-        {"content_encoding": "gzip"},
+        {"content_encoding": "br"},
+        {"content_encoding": "gzip, gzip"},
     ],
 )
 def test_body_of_another_type_is_refused(api: Api, service: str, headers: dict[str, str]) -> None:
     body = json.dumps(record(service)).encode()
-    sent = gzip.compress(body) if "content_encoding" in headers else body
-    assert_problem(api.ingest(sent, **headers), 415)
+    assert_problem(api.ingest(body, **headers), 415)
 
 
 @pytest.mark.parametrize(

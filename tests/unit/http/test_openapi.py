@@ -67,7 +67,7 @@ def test_every_operation_tells_its_errors_and_its_credentials(described: dict[st
             needed = [name for need in entry["security"] for name in need]
             assert set(needed) <= schemes.keys()
             assert ("401" in entry["responses"]) == bool(needed) or path == "/auth/login"
-            assert ("requestBody" in entry) == (method in {"post", "patch"})
+            assert ("requestBody" in entry) == (method in {"post", "patch", "put"})
     assert len(names) == sum(len(methods) for methods in described["paths"].values())
 
 

@@ -1,0 +1,115 @@
+"""What every format of logs shares: whose request it is, its body, its bounds, its end in Kafka."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from sanic import Request
+
+from api.encodings import body_of
+from api.idempotency import RetryIds, retry_ids
+from api.keys import KeyRing
+from api.problems import Refusal
+from api.publisher import Keyed, Publisher
+from tocsin.records import EPOCH, Refused, event_us_of, level_of, parse_record, refuse_untimely
+from tocsin.settings import Settings
+
+UNKNOWN_SERVICE = "unknown_service"
+"""The service of a record that names none, as in OpenTelemetry."""
+_TOLD_MAX = 5
+
+_encode = msgspec.json.Encoder().encode
+
+
+class MappedRecord(Struct, omit_defaults=True):
+    """A record made of another format's, not yet checked.
+
+    level: empty where its sender gave none, for INFO. metadata: whatever encodes as an object.
+    """
+
+    timestamp: datetime
+    service_id: str
+    level: str
+    message: str
+    metadata: Any = None
+    id: str | UnsetType | None = UNSET
+
+
+class RefusedRecord(Struct, frozen=True):
+    """A record that was not taken, by its place in the request, and why."""
+
+    index: int
+    reason: str
+
+
+class Intake:
+    """Lets requests in and their records out to Kafka, the same for every format."""
+
+    def __init__(self, settings: Settings, keys: KeyRing, publisher: Publisher) -> None:
+        self._keys = keys
+        self._publisher = publisher
+        self._records_max = settings.max_batch_records
+        self.bytes_max = settings.max_body_bytes
+
+    async def sender(self, request: Request) -> str:
+        """Return the name of the ingest key that a request carries; refuse without a good one."""
+        return await self._keys.require(request)
+
+    def body(self, request: Request) -> bytes:
+        """Return the body without its Content-Encoding. Refuses what is over the limit."""
+        return body_of(request, self.bytes_max)
+
+    def require_few(self, count: int) -> None:
+        """Refuse (413) more records than one request may carry."""
+        if count > self._records_max:
+            raise Refusal(413, f"{count} records, at most {self._records_max} are taken at once")
+
+    async def publish(self, taken: Sequence[Keyed]) -> None:
+        """Return when Kafka has acknowledged every record. Raises BrokerError."""
+        await self._publisher.publish(taken)
+
+
+class Batch:
+    """The records of one request that came in another format, each checked by itself."""
+
+    def __init__(self, request: Request, sender: str, body: bytes) -> None:
+        self.received = datetime.now(timezone.utc)
+        self.taken: list[Keyed] = []
+        self.refused: list[RefusedRecord] = []
+        self._received_ms = event_us_of(self.received) // 1000
+        self._ids: RetryIds | None = retry_ids(request, sender, body)
+
+    def add(self, index: int, record: MappedRecord) -> None:
+        """Take a record, or raise Refused with the reason."""
+        if self._ids is not None and not record.id:
+            record.id = self._ids.of(index)
+        try:
+            raw = _encode(record)
+        except UnicodeEncodeError:
+            raise Refused("record: not Unicode") from None
+        except RecursionError:
+            raise Refused("record: nested too deeply") from None
+        checked = parse_record(raw)
+        level_of(checked.level)
+        refuse_untimely(event_us_of(checked.timestamp), self._received_ms)
+        self.taken.append((checked.service_id.encode(), raw))
+
+    def refuse(self, index: int, reason: Refused) -> None:
+        """Note why a record was not taken."""
+        self.refused.append(RefusedRecord(index, str(reason)))
+
+    def reasons(self) -> str:
+        """Return the first few refusals in a line."""
+        told = [f"record {row.index}: {row.reason}" for row in self.refused[:_TOLD_MAX]]
+        more = len(self.refused) - len(told)
+        return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def instant_of_ns(nanoseconds: int) -> datetime:
+    """Return the time that is so many nanoseconds after the epoch, or raise Refused."""
+    try:
+        return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        raise Refused("timestamp: outside the years 1 to 9999") from None

@@ -1,0 +1,189 @@
+"""OTLP's messages in both encodings, read with the same attributes: protobuf's own, and JSON's."""
+
+import base64
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from msgspec import Struct
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+
+from api.bodies import JSON, decode
+from api.problems import Refusal
+
+PROTOBUF = "application/x-protobuf"
+
+T = TypeVar("T")
+Many = list[T] | None
+
+
+class _Value(Struct, rename="camel"):
+    """JSON's AnyValue. Any member may be null, which stands for its default."""
+
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | None = None
+    double_value: float | None = None
+    array_value: "_Values | None" = None
+    kvlist_value: "_Pairs | None" = None
+    bytes_value: str | None = None
+
+
+class _Pair(Struct):
+    key: str = ""
+    value: _Value | None = None
+
+
+class _Values(Struct):
+    values: Many[_Value] = None
+
+
+class _Pairs(Struct):
+    values: Many[_Pair] = None
+
+
+class _Record(Struct, rename="camel"):
+    time_unix_nano: int | None = None
+    observed_time_unix_nano: int | None = None
+    severity_number: int | None = None
+    severity_text: str | None = None
+    body: _Value | None = None
+    attributes: Many[_Pair] = None
+    flags: int | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    event_name: str | None = None
+
+
+class _Scope(Struct):
+    name: str | None = None
+    version: str | None = None
+    attributes: Many[_Pair] = None
+
+
+class _Resource(Struct):
+    attributes: Many[_Pair] = None
+
+
+class _ScopeLogs(Struct, rename="camel"):
+    scope: _Scope | None = None
+    log_records: Many[_Record] = None
+
+
+class _ResourceLogs(Struct, rename="camel"):
+    resource: _Resource | None = None
+    scope_logs: Many[_ScopeLogs] = None
+
+
+class _Request(Struct, rename="camel"):
+    resource_logs: Many[_ResourceLogs] = None
+
+
+class Encoding(Protocol):
+    """One of the two encodings, as a request names it and its answer is written."""
+
+    media_type: str
+
+    def read(self, body: bytes) -> Any:
+        """Return the request that a body is, or refuse it whole."""
+
+    def plain(self, value: Any) -> Any:
+        """Return what a value holds as text, number, boolean, list, dict or None."""
+
+    def hex(self, id_: Any) -> str:
+        """Return a trace's or span's id as digits."""
+
+    def success(self, rejected: int, message: str) -> bytes:
+        """Return the answer to what was taken, but for some."""
+
+    def status(self, code: int, message: str) -> bytes:
+        """Return a google.rpc.Status."""
+
+
+class Protobuf:
+    """The official messages."""
+
+    media_type = PROTOBUF
+
+    def read(self, body: bytes) -> Any:
+        """Return the message."""
+        try:
+            return ExportLogsServiceRequest.FromString(body)
+        except DecodeError:
+            raise Refusal(400, "body: not an ExportLogsServiceRequest in protobuf") from None
+
+    def plain(self, value: Any) -> Any:
+        """Return what a value holds."""
+        if text := value.string_value:  # first, for most are texts
+            return text
+        kind = value.WhichOneof("value")
+        if kind is None:
+            return None
+        found = getattr(value, kind)
+        if kind == "kvlist_value":
+            return {pair.key: self.plain(pair.value) for pair in found.values}
+        if kind == "array_value":
+            return [self.plain(one) for one in found.values]
+        return base64.b64encode(found).decode() if kind == "bytes_value" else found
+
+    def hex(self, id_: bytes) -> str:
+        """Return the digits of the bytes."""
+        return id_.hex()
+
+    def success(self, rejected: int, message: str) -> bytes:
+        """Return an ExportLogsServiceResponse."""
+        answer = ExportLogsServiceResponse()
+        if rejected:
+            answer.partial_success.rejected_log_records = rejected
+            answer.partial_success.error_message = message
+        return bytes(answer.SerializeToString())
+
+    def status(self, code: int, message: str) -> bytes:
+        """Return a Status."""
+        return bytes(Status(code=code, message=message).SerializeToString())
+
+
+class Json:
+    """The same in JSON, where ids are hexadecimal and long numbers may be texts."""
+
+    media_type = JSON
+    _decoder = msgspec.json.Decoder(_Request, strict=False)
+
+    def read(self, body: bytes) -> Any:
+        """Return the message; what OTLP does not know in it is passed over."""
+        return decode(body, self._decoder)
+
+    def plain(self, value: _Value | None) -> Any:
+        """Return what a value holds: the member that is there."""
+        if value is None:
+            return None
+        if value.array_value is not None:
+            return [self.plain(one) for one in value.array_value.values or ()]
+        if value.kvlist_value is not None:
+            pairs = value.kvlist_value.values or ()
+            return {pair.key: self.plain(pair.value) for pair in pairs}
+        simple = (
+            value.string_value,
+            value.bool_value,
+            value.int_value,
+            value.double_value,
+            value.bytes_value,
+        )
+        return next((found for found in simple if found is not None), None)
+
+    def hex(self, id_: str | None) -> str:
+        """Return the digits, in small letters."""
+        return (id_ or "").lower()
+
+    def success(self, rejected: int, message: str) -> bytes:
+        """Return an ExportLogsServiceResponse; 64-bit numbers are texts."""
+        partial = {"rejectedLogRecords": str(rejected), "errorMessage": message}
+        return msgspec.json.encode({"partialSuccess": partial} if rejected else {})
+
+    def status(self, code: int, message: str) -> bytes:
+        """Return a Status."""
+        return msgspec.json.encode({"code": code, "message": message})
