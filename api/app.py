@@ -9,7 +9,10 @@ from sanic.config import Config
 from sanic.exceptions import RequestCancelled
 from sanic.response import BaseHTTPResponse
 
+from api.addresses import Addresses
+from api.audit import Audit
 from api.auth import Tokens
+from api.counts import counts_of
 from api.docs import Docs
 from api.elastic import Elastic
 from api.elastic_start import SET_UP, ElasticStart
@@ -17,17 +20,26 @@ from api.evidence import Evidence
 from api.health import Health
 from api.incidents import Incidents
 from api.ingest import Ingest
+from api.ingest_keys import IngestKeys
 from api.intake import Intake
+from api.key_use import KeyUse
 from api.keys import KeyRing
+from api.limits import Limits
+from api.login import Logins
 from api.loki import Loki
 from api.openapi import Route
 from api.otlp import Otlp
 from api.passwords import Passwords
 from api.problems import REQUEST_ID_HEADER, answer_exception, request_id
 from api.publisher import Publisher
+from api.sessions import Sessions
 from api.users import Users
+from sql.audit import AuditTable
 from sql.incidents import IncidentTable
+from sql.keys import KeyTable
 from sql.reader import Reader
+from sql.sessions import SessionTable
+from sql.users import UserTable
 from tocsin.field_names import FieldNames
 from tocsin.settings import Settings, load_settings
 
@@ -49,18 +61,31 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     reader = Reader(settings.database_url)
     publisher = Publisher(settings)
     incidents = IncidentTable(reader)
-    tokens = Tokens(settings)
+    users, audit, keys = UserTable(reader), AuditTable(reader), KeyTable(reader)
+    addresses = Addresses(settings)
+    sessions = Sessions(settings, SessionTable(reader), Tokens(settings), addresses)
+    limits = Limits(settings, addresses, counts_of(settings.limit_storage))
     passwords = Passwords()
+    use = KeyUse(keys)
+    ring = KeyRing(keys, use)
     app = Sanic(
         name or f"tocsin-{secrets.token_hex(4)}", config=_config(settings), configure_logging=False
     )
-    intake = Intake(settings, KeyRing(reader), publisher)
+    intake = Intake(settings, ring, limits, publisher)
     start = ElasticStart(intake)
-    routes = _ingest_routes(intake, start, settings.field_names) + _routes(
-        users=Users(settings, reader, tokens, passwords),
-        incidents=Incidents(incidents, tokens),
-        evidence=Evidence(incidents, tokens),
-        health=Health(reader, publisher),
+    routes = (
+        *_ingest_routes(intake, start, settings.field_names),
+        *_people_routes(
+            logins=Logins(users, audit, sessions, passwords, limits),
+            users=Users(settings, users, sessions, passwords, limits),
+            keys=IngestKeys(keys, ring, sessions),
+            audit=Audit(audit, sessions),
+        ),
+        *_routes(
+            incidents=Incidents(incidents, sessions),
+            evidence=Evidence(incidents, sessions),
+            health=Health(reader, publisher),
+        ),
     )
     docs = Docs(routes)
     app.ctx.description = docs.description
@@ -74,8 +99,9 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         app.add_route(handler, path, methods=_methods("GET"))
     for kind in (Exception, RequestCancelled):  # the latter is no Exception
         app.error_handler.add(kind, answer_exception)
+    app.register_middleware(limits.request, "request")
     app.register_middleware(_end, "response")
-    _live_with(app, reader, publisher, passwords)
+    _live_with(app, reader, publisher, passwords, use)
     return app
 
 
@@ -99,12 +125,27 @@ def _ingest_routes(intake: Intake, start: ElasticStart, names: FieldNames) -> tu
     )
 
 
-def _routes(
-    *, users: Users, incidents: Incidents, evidence: Evidence, health: Health
+def _people_routes(
+    *, logins: Logins, users: Users, keys: IngestKeys, audit: Audit
 ) -> tuple[Route, ...]:
     return (
+        Route("POST", "/auth/login", logins.login),
+        Route("POST", "/auth/refresh", logins.refresh),
+        Route("POST", "/auth/logout", logins.logout),
         Route("POST", "/users", users.create),
-        Route("POST", "/auth/login", users.login),
+        Route("GET", "/users", users.list),
+        Route("GET", "/users/<user_id:str>", users.get),
+        Route("PATCH", "/users/<user_id:str>", users.change),
+        Route("DELETE", "/users/<user_id:str>", users.delete),
+        Route("POST", "/keys", keys.create),
+        Route("GET", "/keys", keys.list),
+        Route("DELETE", "/keys/<key_id:str>", keys.revoke),
+        Route("GET", "/audit", audit.list),
+    )
+
+
+def _routes(*, incidents: Incidents, evidence: Evidence, health: Health) -> tuple[Route, ...]:
+    return (
         Route("GET", "/incidents", incidents.list),
         Route("GET", "/incidents/<incident_id:str>", incidents.get),
         Route("GET", "/incidents/<incident_id:str>/logs", evidence.logs),
@@ -141,15 +182,19 @@ def _config(settings: Settings) -> Config:
     )
 
 
-def _live_with(app: App, reader: Reader, publisher: Publisher, passwords: Passwords) -> None:
+def _live_with(
+    app: App, reader: Reader, publisher: Publisher, passwords: Passwords, use: KeyUse
+) -> None:
     """Open what the application needs when its server starts, close it when it has answered all."""
 
     async def connect(_app: App) -> None:
         await reader.open()
         publisher.start()
+        use.start()
 
     async def disconnect(_app: App) -> None:
         await publisher.stop()
+        await use.stop()
         await reader.close()
         passwords.close()
 

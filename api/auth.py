@@ -1,26 +1,26 @@
-"""Who asks: access tokens and what each role may do."""
+"""Who asks: roles, and the access tokens that say who somebody is."""
 
 from datetime import datetime, timedelta, timezone
 from enum import Enum
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 from msgspec import Struct
 from sanic import Request
 
 from api.problems import Refusal
-from tocsin.settings import Settings, require_jwt_secret
+from tocsin.settings import Settings, require_jwt_secrets
 
 ALGORITHM = "HS256"
 ISSUER = "tocsin"
 AUDIENCE = "tocsin-api"
-_CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "role"]
+_CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "sid"]
 
 
 class Role(str, Enum):
     """What a person may do; each may also do what those before it may.
 
-    viewer: read. operator: acknowledge, resolve, change the severity. admin: add users.
+    viewer: read. operator: acknowledge, resolve, change the severity. admin: users, keys, audit.
     """
 
     VIEWER = "viewer"
@@ -33,72 +33,73 @@ class Role(str, Enum):
         return order.index(self) >= order.index(needed)
 
 
-class Identity(Struct, frozen=True):
-    """Whose token it is."""
+class Identity(Struct, frozen=True, kw_only=True):
+    """Who asks, by a token of which login."""
 
     user_id: str
+    email: str
     role: Role
+    session_id: UUID
 
-
-class AccessToken(Struct, frozen=True, kw_only=True):
-    """What a login answers. expires_in: seconds."""
-
-    access_token: str
-    token_type: str
-    expires_in: int
+    def require(self, needed: Role) -> None:
+        """Refuse (403) whoever has too low a role."""
+        if not self.role.covers(needed):
+            raise Refusal(403, f"this needs the role {needed.value}, yours is {self.role.value}")
 
 
 class Tokens:
-    """Signs access tokens and reads them.
+    """Signs access tokens and reads them. A token names a session; what holds is the session.
 
     Raises SettingsError when the secret is missing or short.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = require_jwt_secret(settings)
-        self._ttl_s = settings.jwt_ttl_s
+        self._secrets = require_jwt_secrets(settings)
+        self._ttl = timedelta(seconds=settings.jwt_ttl_s)
 
-    def issue(self, user_id: str, role: Role) -> AccessToken:
-        """Return a token for a user who has just proved who they are."""
+    def issue(self, user_id: UUID, session_id: UUID, session_end: datetime) -> tuple[str, int]:
+        """Return a token, and the seconds that it is good for: no longer than its session."""
         now = datetime.now(timezone.utc)
+        end = min(now + self._ttl, session_end)
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "sub": user_id,
-            "role": role.value,
+            "sub": str(user_id),
+            "sid": str(session_id),
             "jti": uuid4().hex,
             "iat": now,
-            "exp": now + timedelta(seconds=self._ttl_s),
+            "exp": end,
         }
-        token = jwt.encode(claims, self._secret, algorithm=ALGORITHM)
-        return AccessToken(access_token=token, token_type="Bearer", expires_in=self._ttl_s)  # noqa: S106 (a scheme, no secret)
+        token = jwt.encode(claims, self._secrets[0], algorithm=ALGORITHM)
+        return token, max(0, round((end - now).total_seconds()))
 
-    def require(self, request: Request, needed: Role = Role.VIEWER) -> Identity:
-        """Return who asks; refuse without a good token (401) or with too low a role (403)."""
-        identity = self._identity(bearer(request))
-        if not identity.role.covers(needed):
-            raise Refusal(
-                403, f"this needs the role {needed.value}, yours is {identity.role.value}"
-            )
-        return identity
+    def session_of(self, token: str) -> UUID:
+        """Return which session a token is of. Refuses (401) one that is not good."""
+        for secret in self._secrets:
+            try:
+                return _session_of(token, secret)
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.ExpiredSignatureError:
+                raise unauthorized("the access token has expired: refresh it or log in") from None
+            except (jwt.PyJWTError, ValueError):
+                break
+        raise unauthorized("the access token is not valid: log in again")
 
-    def _identity(self, token: str | None) -> Identity:
-        if token is None:
-            raise unauthorized("send an access token as `Authorization: Bearer <token>`")
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                issuer=ISSUER,
-                audience=AUDIENCE,
-                options={"require": _CLAIMS},
-            )
-            return Identity(claims["sub"], Role(claims["role"]))
-        except jwt.ExpiredSignatureError:
-            raise unauthorized("the access token has expired: log in again") from None
-        except (jwt.PyJWTError, ValueError):
-            raise unauthorized("the access token is not valid: log in again") from None
+
+def _session_of(token: str, secret: str) -> UUID:
+    claims = jwt.decode(
+        token,
+        secret,
+        algorithms=[ALGORITHM],
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        options={"require": _CLAIMS},
+    )
+    sid = claims["sid"]
+    if not isinstance(sid, str):
+        raise ValueError("sid is no text")  # noqa: TRY004 (whoever calls takes it as bad input)
+    return UUID(sid)
 
 
 def bearer(request: Request) -> str | None:

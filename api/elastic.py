@@ -65,7 +65,7 @@ class Elastic:
         description=_DESCRIPTION,
         content=_BODY,
         answers={200: described("`took`, `errors`, and `items` in the order of the actions")},
-        errors=(400, 401, 413, 415, 503),
+        errors=(400, 401, 413, 415, 429, 503),
         parameters=[PARAMETER],
         security=INGEST_KEY,
         shape=SHAPE,
@@ -78,7 +78,7 @@ class Elastic:
         require_media_type(request, *_MEDIA_TYPES)
         body = self._intake.body(request)
         items = read_items(body, index)
-        self._intake.require_few(len(items))
+        await self._intake.require_room(request, sender, len(items))
         batch = Batch(request, sender, body)
         for number, item in enumerate(items):
             try:

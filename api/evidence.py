@@ -7,11 +7,11 @@ from enum import Enum
 from msgspec import Raw, Struct, structs
 from sanic import HTTPResponse, Request
 
-from api.auth import Tokens
 from api.bodies import json_answer
 from api.incidents import known_id
 from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
+from api.sessions import Sessions
 from flows.explain import Explanation, explain_stored
 from sql.incidents import IncidentTable
 from sql.ledger import Ledger
@@ -67,9 +67,9 @@ class TimelinePage(Struct, frozen=True):
 class Evidence:
     """Shows everyone who may log in why there is an incident and what became of it."""
 
-    def __init__(self, incidents: IncidentTable, tokens: Tokens) -> None:
+    def __init__(self, incidents: IncidentTable, sessions: Sessions) -> None:
         self._incidents = incidents
-        self._tokens = tokens
+        self._sessions = sessions
         # A recomputation takes the processor: one at a time leaves some for other requests.
         self._explaining = asyncio.Semaphore(1)
 
@@ -87,7 +87,7 @@ class Evidence:
     )
     async def logs(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer a page of an incident's log records."""
-        self._tokens.require(request)
+        await self._sessions.require(request)
         page = read_page(request)
         incidents = self._incidents
         row = await incidents.get(known_id(incident_id))
@@ -115,7 +115,7 @@ class Evidence:
     )
     async def timeline(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer a page of an incident's timeline."""
-        self._tokens.require(request)
+        await self._sessions.require(request)
         page = read_page(request)
         row = await self._incidents.get(known_id(incident_id))
         total = await self._incidents.count_timeline(row.id)
@@ -136,7 +136,7 @@ class Evidence:
     )
     async def explain(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer why there is an incident, with the arithmetic."""
-        self._tokens.require(request)
+        await self._sessions.require(request)
         async with self._explaining:
             found = await self._incidents.ledger(known_id(incident_id), windows_max=_WINDOWS_MAX)
             return json_answer(await asyncio.to_thread(_explained, found))

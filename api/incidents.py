@@ -8,11 +8,12 @@ import structlog
 from msgspec import UNSET, Struct, UnsetType, field, structs
 from sanic import HTTPResponse, Request
 
-from api.auth import Role, Tokens
+from api.auth import Role
 from api.bodies import json_answer, read_body
 from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.problems import Refusal, request_id
+from api.sessions import Sessions
 from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
 from tocsin.detection import IncidentKind, Severity
 from tocsin.errors import NotFound
@@ -109,9 +110,9 @@ _FILTER_PARAMETERS = (
 class Incidents:
     """Shows incidents to everyone who may log in, and lets operators change them."""
 
-    def __init__(self, incidents: IncidentTable, tokens: Tokens) -> None:
+    def __init__(self, incidents: IncidentTable, sessions: Sessions) -> None:
         self._incidents = incidents
-        self._tokens = tokens
+        self._sessions = sessions
 
     @operation(
         summary="List incidents, newest first",
@@ -123,7 +124,7 @@ class Incidents:
     )
     async def list(self, request: Request) -> HTTPResponse:
         """Answer a page of incidents."""
-        self._tokens.require(request)
+        await self._sessions.require(request)
         page = read_page(request, beside=_FILTERS)
         wanted = _filter(request)
         total = await self._incidents.count(wanted)
@@ -138,7 +139,7 @@ class Incidents:
     )
     async def get(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer one incident."""
-        self._tokens.require(request)
+        await self._sessions.require(request)
         return json_answer(_incident(await self._incidents.get(known_id(incident_id))))
 
     @operation(
@@ -155,7 +156,7 @@ class Incidents:
     )
     async def change(self, request: Request, incident_id: str) -> HTTPResponse:
         """Change an incident's status or severity."""
-        identity = self._tokens.require(request, Role.OPERATOR)
+        identity = await self._sessions.require(request, Role.OPERATOR)
         change = read_body(request, IncidentChange)
         if not change.status and not change.severity:
             raise Refusal(400, "body: nothing to change, send `status`, `severity` or both")

@@ -94,7 +94,7 @@ class Ingest:
         content=dict.fromkeys(_LINES, _LINES_SCHEMA),
         parameters=[PARAMETER],
         answers={202: IngestAnswer},
-        errors=(400, 401, 413, 415, 503),
+        errors=(400, 401, 413, 415, 429, 503),
         security=INGEST_KEY,
     )
     async def post(self, request: Request) -> HTTPResponse:
@@ -103,9 +103,13 @@ class Ingest:
         kind = require_media_type(request, JSON, *_LINES)
         body = self._intake.body(request)
         raws = split_records(body) if kind == JSON else split_lines(body)
-        self._intake.require_few(len(raws))
-        ids = retry_ids(request, sender, body)
+        await self._intake.require_room(request, sender, len(raws))
+        ids = retry_ids(request, sender.name, body)
         taken, refused = check_records(raws, received=datetime.now(timezone.utc), ids=ids)
+        if sender.scope is not None:
+            taken, outside = sender.scope.part(taken, {row.index for row in refused})
+            refused += [RefusedRecord(index, reason) for index, reason in outside]
+            refused.sort(key=lambda row: row.index)
         if not taken:
             raise Refusal(400, "no record can be taken", members={"refused": refused})
         await self._intake.publish(taken)

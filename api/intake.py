@@ -10,7 +10,8 @@ from sanic import Request
 
 from api.encodings import body_of
 from api.idempotency import RetryIds, retry_ids
-from api.keys import KeyRing
+from api.keys import KeyRing, SentKey
+from api.limits import Limits
 from api.problems import Refusal
 from api.publisher import Keyed, Publisher
 from tocsin.records import EPOCH, Refused, event_us_of, level_of, parse_record, refuse_untimely
@@ -47,24 +48,28 @@ class RefusedRecord(Struct, frozen=True):
 class Intake:
     """Lets requests in and their records out to Kafka, the same for every format."""
 
-    def __init__(self, settings: Settings, keys: KeyRing, publisher: Publisher) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeyRing, limits: Limits, publisher: Publisher
+    ) -> None:
         self._keys = keys
+        self._limits = limits
         self._publisher = publisher
         self._records_max = settings.max_batch_records
         self.bytes_max = settings.max_body_bytes
 
-    async def sender(self, request: Request) -> str:
-        """Return the name of the ingest key that a request carries; refuse without a good one."""
+    async def sender(self, request: Request) -> SentKey:
+        """Return the ingest key that a request carries; refuse without a good one."""
         return await self._keys.require(request)
 
     def body(self, request: Request) -> bytes:
         """Return the body without its Content-Encoding. Refuses what is over the limit."""
         return body_of(request, self.bytes_max)
 
-    def require_few(self, count: int) -> None:
-        """Refuse (413) more records than one request may carry."""
+    async def require_room(self, request: Request, sender: SentKey, count: int) -> None:
+        """Refuse more records than a request may carry (413), or its sender send now (429)."""
         if count > self._records_max:
             raise Refusal(413, f"{count} records, at most {self._records_max} are taken at once")
+        await self._limits.records(request, sender.id, count)
 
     async def publish(self, taken: Sequence[Keyed]) -> None:
         """Return when Kafka has acknowledged every record. Raises BrokerError."""
@@ -74,12 +79,13 @@ class Intake:
 class Batch:
     """The records of one request that came in another format, each checked by itself."""
 
-    def __init__(self, request: Request, sender: str, body: bytes) -> None:
+    def __init__(self, request: Request, sender: SentKey, body: bytes) -> None:
         self.received = datetime.now(timezone.utc)
         self.taken: list[Keyed] = []
         self.refused: list[RefusedRecord] = []
         self._received_ms = event_us_of(self.received) // 1000
-        self._ids: RetryIds | None = retry_ids(request, sender, body)
+        self._scope = sender.scope
+        self._ids: RetryIds | None = retry_ids(request, sender.name, body)
 
     def add(self, index: int, record: MappedRecord) -> None:
         """Take a record, or raise Refused with the reason."""
@@ -92,6 +98,8 @@ class Batch:
         except RecursionError:
             raise Refused("record: nested too deeply") from None
         checked = parse_record(raw)
+        if self._scope is not None:
+            self._scope.require(checked.service_id)
         level_of(checked.level)
         refuse_untimely(event_us_of(checked.timestamp), self._received_ms)
         self.taken.append((checked.service_id.encode(), raw))

@@ -14,8 +14,10 @@ from msgspec import Struct
 from sanic import Request
 
 from api.auth import unauthorized
+from api.key_use import KeyUse
+from api.scopes import Scope
 from api.sent_keys import sent_key
-from sql.reader import KeyRow, Reader
+from sql.keys import GoodKeyRow, KeyTable
 from tocsin.errors import StorageError
 
 FRESH_S = 5.0
@@ -45,10 +47,26 @@ class NewKey(Struct, frozen=True):
         return [("id", self.id)]
 
 
+class SentKey(Struct, frozen=True, kw_only=True):
+    """The good key that a request carries. scope: whose records it may send; None: everybody's."""
+
+    id: str
+    name: str
+    scope: Scope | None
+
+
+class _Good(Struct, frozen=True):
+    key: SentKey
+    hash: bytes
+
+    def __repr__(self) -> str:
+        return f"_Good(key={self.key!r}, …)"
+
+
 class _Known(Struct):
     """What the database said about a key id last. found: None where it has no such key."""
 
-    found: KeyRow | None
+    found: _Good | None
     fresh_until: float
 
 
@@ -65,14 +83,17 @@ class KeyRing:
     database is away the last answer holds, so that ingest goes on.
     """
 
-    def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reader = reader
+    def __init__(
+        self, table: KeyTable, use: KeyUse, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._table = table
+        self._use = use
         self._clock = clock
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Task[_Known]] = {}
 
-    async def require(self, request: Request) -> str:
-        """Return the name of the key that a request carries.
+    async def require(self, request: Request) -> SentKey:
+        """Return the key that a request carries.
 
         Refuses (401) a key that is missing, unknown or revoked. Raises StorageError when the
         database is away and the key was never seen.
@@ -90,7 +111,12 @@ class KeyRing:
             known = await self._look_up(key_id)
         if known.found is None or not hmac.compare_digest(known.found.hash, _hash(secret)):
             raise unauthorized(_UNKNOWN)
-        return known.found.name
+        self._use.note(key_id)
+        return known.found.key
+
+    def forget(self, key_id: str) -> None:
+        """Look a key up before it is believed again."""
+        self._known.pop(key_id, None)
 
     async def _look_up(self, key_id: str) -> _Known:
         task = self._lookups.get(key_id)
@@ -102,8 +128,10 @@ class KeyRing:
         return await asyncio.shield(task)
 
     async def _ask(self, key_id: str) -> _Known:
+        # Fresh from when it was asked: the answer may be as old.
+        fresh_until = self._clock() + FRESH_S
         try:
-            found = await self._reader.select_key(key_id)
+            row = await self._table.find_good(key_id)
         except StorageError:
             known = self._known.get(key_id)
             if known is None:
@@ -113,13 +141,18 @@ class KeyRing:
             return known
         if len(self._known) >= _KNOWN_MAX:
             self._forget()
-        known = _Known(found, self._clock() + FRESH_S)
+        known = _Known(None if row is None else _good(row), fresh_until)
         self._known[key_id] = known
         return known
 
     def _forget(self) -> None:
         """Make room: guessed ids go, good keys stay."""
         self._known = {key_id: known for key_id, known in self._known.items() if known.found}
+
+
+def _good(row: GoodKeyRow) -> _Good:
+    scope = None if row.services is None else Scope(row.services)
+    return _Good(SentKey(id=row.id, name=row.name, scope=scope), row.hash)
 
 
 def _hash(secret: str) -> bytes:

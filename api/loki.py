@@ -65,7 +65,7 @@ class Loki:
             },
         },
         answers={204: {}},
-        errors=(400, 401, 413, 415, 503),
+        errors=(400, 401, 413, 415, 429, 503),
         parameters=[PARAMETER],
         security=INGEST_KEY,
         shape=Shape(refuse, {"text/plain": _TEXT_SCHEMA}),
@@ -77,7 +77,7 @@ class Loki:
         body = self._body(request, kind)
         streams = read_json(body) if kind == JSON else read_protobuf(body)
         count = sum(len(stream.entries) for stream in streams)
-        self._intake.require_few(count)
+        await self._intake.require_room(request, sender, count)
         batch = Batch(request, sender, body)
         self._add(streams, entry_of_json if kind == JSON else entry_of_protobuf, batch)
         if batch.taken:

@@ -50,6 +50,18 @@ _DESCRIPTION = (
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}
 }
+_OVER_LIMIT = {
+    **_RETRY_AFTER,
+    **{
+        f"RateLimit-{name}": {"description": told, "schema": {"type": "integer", "minimum": 0}}
+        for name, told in (
+            ("Limit", "How much is let through in a window"),
+            ("Remaining", "How much of it is left"),
+            ("Reset", "Seconds until the window ends"),
+        )
+    },
+}
+_HEADERS = {429: _OVER_LIMIT, 503: _RETRY_AFTER}
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,7 @@ def _problem(status: int, shape: Shape | None) -> Schema:
         "description": HTTPStatus(status).phrase,
         "content": {media: {"schema": schema} for media, schema in kinds.items()},
     }
-    return {**answer, "headers": _RETRY_AFTER} if status == 503 else answer
+    return {**answer, "headers": _HEADERS[status]} if status in _HEADERS else answer
 
 
 def _reference(kind: type) -> Schema:

@@ -53,7 +53,7 @@ class Otlp:
         ),
         content=_content("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"),
         answers={200: _content("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse")},
-        errors=(400, 401, 413, 415, 503),
+        errors=(400, 401, 413, 415, 429, 503),
         parameters=[PARAMETER],
         security=INGEST_KEY,
         shape=Shape(refuse, _content("google.rpc.Status")),
@@ -65,7 +65,7 @@ class Otlp:
         encoding = _ENCODINGS[require_media_type(request, *_ENCODINGS)]
         body = self._intake.body(request)
         message = encoding.read(body)
-        self._intake.require_few(count_records(message))
+        await self._intake.require_room(request, sender, count_records(message))
         batch = Batch(request, sender, body)
         count = add_records(message, encoding, batch)
         if count and not batch.taken:

@@ -12,12 +12,13 @@ from types import FrameType
 
 import structlog
 
+from api.addresses import Addresses
 from api.app import App, create_app
 from sql.connect import connect
 from sql.migrate import require_current
 from tocsin.errors import SettingsError, WorkerEnded
 from tocsin.log import configure_logging
-from tocsin.settings import Settings, require_jwt_secret
+from tocsin.settings import Settings, require_jwt_secrets
 
 _NAME = "tocsin"
 _BACKLOG = 1024
@@ -31,7 +32,8 @@ def run(settings: Settings) -> None:
     Raises, before anything is served: SettingsError (secret, port), StorageError and
     SchemaOutdated. A broker that is away stops nobody from reading: `/readyz` and the log tell.
     """
-    require_jwt_secret(settings)
+    require_jwt_secrets(settings)
+    Addresses(settings)
     with connect(settings.database_url, name="api") as conn:
         require_current(conn)
     with _listen(settings) as sock:

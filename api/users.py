@@ -1,18 +1,24 @@
-"""People: registration and login."""
+"""People: who may log in, and as what."""
 
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
+import msgspec
 import structlog
-from msgspec import Meta, Struct
+from msgspec import UNSET, Struct, UnsetType
 from sanic import HTTPResponse, Request
 
-from api.auth import AccessToken, Role, Tokens, unauthorized
+from api.auth import Identity, Role
 from api.bodies import json_answer, read_body
-from api.openapi import OPTIONAL_TOKEN, operation
+from api.limits import Limits
+from api.openapi import OPTIONAL_TOKEN, TOKEN, operation
+from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.passwords import Passwords
-from api.problems import request_id
-from sql.reader import Reader
+from api.problems import Refusal, request_id
+from api.sessions import Sessions
+from sql.users import UserChange, UserRow, UserTable
+from tocsin.errors import LastAdmin, NotFound
 from tocsin.settings import Settings
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -22,11 +28,15 @@ EMAIL = rf"^[A-Za-z0-9.!#$%&'*+/=?^_{{|}}~-]+@{_LABEL}(\.{_LABEL})+$(?!\n)"
 EMAIL_CHARACTERS_MAX = 254
 Email = Annotated[
     str,
-    Meta(max_length=EMAIL_CHARACTERS_MAX, pattern=EMAIL, description="An e-mail address, in ASCII"),
+    msgspec.Meta(
+        max_length=EMAIL_CHARACTERS_MAX, pattern=EMAIL, description="An e-mail address, in ASCII"
+    ),
 ]
 Password = Annotated[
-    str, Meta(min_length=8, max_length=72, description="8 characters to 72 bytes of UTF-8")
+    str,
+    msgspec.Meta(min_length=8, max_length=72, description="8 characters to 72 bytes of UTF-8"),
 ]
+_ME = "me"
 
 log = structlog.get_logger(__name__)
 
@@ -47,40 +57,59 @@ class NewUser(Struct, frozen=True, forbid_unknown_fields=True):
         return [("email", self.email)]
 
 
-class Login(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who wants a token."""
+class UserUpdate(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is changed of a user; at least one thing.
 
-    email: str
-    password: str
+    old_password: needed by whoever changes their own password.
+    """
+
+    email: Email | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
+    old_password: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
-        """Leave the password out."""
-        return f"Login(email={self.email!r}, …)"
+        """Leave the passwords out."""
+        return f"UserUpdate(email={self.email!r}, role={self.role!r}, …)"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Leave the password out."""
-        return [("email", self.email)]
+        """Leave the passwords out."""
+        return [("email", self.email), ("role", self.role)]
 
 
 class User(Struct, frozen=True, kw_only=True):
     """A person who may log in."""
 
-    id: str
+    id: UUID
     email: str
     role: Role
     created_at: datetime
+    updated_at: datetime
+
+
+class UserPage(Struct, frozen=True):
+    """A page of users, oldest first."""
+
+    data: list[User]
+    meta: Meta
 
 
 class Users:
-    """Adds users and lets them in."""
+    """Shows and changes users: admins all of them, everybody themselves."""
 
     def __init__(
-        self, settings: Settings, reader: Reader, tokens: Tokens, passwords: Passwords
+        self,
+        settings: Settings,
+        users: UserTable,
+        sessions: Sessions,
+        passwords: Passwords,
+        limits: Limits,
     ) -> None:
         self._open = settings.registration == "open"
-        self._reader = reader
-        self._tokens = tokens
+        self._users = users
+        self._sessions = sessions
         self._passwords = passwords
+        self._limits = limits
 
     @operation(
         summary="Add a user",
@@ -90,41 +119,144 @@ class Users:
         ),
         body=NewUser,
         answers={201: User},
-        errors=(400, 401, 403, 409, 415, 503),
+        errors=(400, 401, 403, 409, 415, 429, 503),
         security=OPTIONAL_TOKEN,
     )
     async def create(self, request: Request) -> HTTPResponse:
         """Add a user."""
+        identity = None
         if not self._open:
-            self._tokens.require(request, Role.ADMIN)
+            identity = await self._sessions.require(request, Role.ADMIN)
         new = read_body(request, NewUser)
         if self._open and new.role is not None:
-            self._tokens.require(request, Role.ADMIN)
+            identity = await self._sessions.require(request, Role.ADMIN)
+        if identity is None:
+            await self._limits.login(request)
         role = new.role or Role.OPERATOR
         password_hash = await self._passwords.hash(new.password)
-        row = await self._reader.insert_user(new.email, password_hash, role.value)
+        row = await self._users.insert(
+            new.email, password_hash, role.value, by=self._sessions.actor(request, identity)
+        )
         log.info("user created", user=str(row.id), role=row.role, request_id=request_id(request))
-        user = User(id=str(row.id), email=row.email, role=role, created_at=row.created_at)
-        return json_answer(user, 201)
+        return json_answer(_user(row), 201)
 
     @operation(
-        summary="Log in",
-        description="The answer to an unknown address is that to a wrong password.",
-        body=Login,
-        answers={200: AccessToken},
-        errors=(400, 401, 415, 503),
+        summary="List users, oldest first",
+        description="Needs the role admin.",
+        parameters=PAGE_PARAMETERS,
+        answers={200: UserPage},
+        errors=(400, 401, 403, 503),
+        security=TOKEN,
     )
-    async def login(self, request: Request) -> HTTPResponse:
-        """Exchange an address and a password for an access token."""
-        given = read_body(request, Login)
-        # PostgreSQL's text holds no NUL, so no user has one in the address.
-        known = None
-        if "\0" not in given.email:
-            known = await self._reader.select_credentials(given.email)
-        matches = await self._passwords.matches(
-            given.password, known.password_hash if known else None
+    async def list(self, request: Request) -> HTTPResponse:
+        """Answer a page of users."""
+        await self._sessions.require(request, Role.ADMIN)
+        page = read_page(request)
+        total = await self._users.count()
+        rows = await self._users.page(limit=page.limit, offset=page.offset)
+        return json_answer(UserPage([_user(row) for row in rows], page.meta(total)))
+
+    @operation(
+        summary="Get a user",
+        description="Everybody may get themselves, as `me` or by id; others need the role admin.",
+        answers={200: User},
+        errors=(401, 403, 404, 503),
+        security=TOKEN,
+    )
+    async def get(self, request: Request, user_id: str) -> HTTPResponse:
+        """Answer one user."""
+        _, wanted = await self._whose(request, user_id)
+        return json_answer(_user(await self._users.get(wanted)))
+
+    @operation(
+        summary="Change a user",
+        description=(
+            "Admins change everybody's address, role and password; everybody changes their own "
+            "password, with the old one. A new password ends all sessions of the user."
+        ),
+        body=UserUpdate,
+        body_schema={"minProperties": 1},
+        answers={200: User},
+        errors=(400, 401, 403, 404, 409, 415, 429, 503),
+        security=TOKEN,
+    )
+    async def change(self, request: Request, user_id: str) -> HTTPResponse:
+        """Change a user."""
+        identity, wanted = await self._whose(request, user_id)
+        update = read_body(request, UserUpdate)
+        if update.email is UNSET and update.role is UNSET and update.password is UNSET:
+            raise Refusal(400, "body: nothing to change, send `email`, `role` or `password`")
+        if not identity.role.covers(Role.ADMIN) and (update.email or update.role):
+            raise Refusal(403, "changing `email` or `role` needs the role admin")
+        password_hash = None
+        if update.password is not UNSET:
+            if str(wanted) == identity.user_id:
+                await self._require_old_password(identity, update.old_password)
+            password_hash = await self._passwords.hash(update.password)
+        change = UserChange(
+            email=update.email or None,
+            role=update.role.value if update.role else None,
+            password_hash=password_hash,
         )
-        if known is None or not matches:
-            log.info("login refused", request_id=request_id(request))
-            raise unauthorized("no user has this address and password")
-        return json_answer(self._tokens.issue(str(known.id), Role(known.role)))
+        try:
+            row = await self._users.change(
+                wanted, change, by=self._sessions.actor(request, identity)
+            )
+        except LastAdmin as error:
+            raise Refusal(409, str(error)) from None
+        log.info("user changed", user=str(row.id), role=row.role, request_id=request_id(request))
+        return json_answer(_user(row))
+
+    @operation(
+        summary="Delete a user",
+        description=(
+            "Needs the role admin. All their sessions end; what they did keeps their address. The "
+            "last admin can't be deleted. The answer is the user as it was."
+        ),
+        answers={200: User},
+        errors=(401, 403, 404, 409, 503),
+        security=TOKEN,
+    )
+    async def delete(self, request: Request, user_id: str) -> HTTPResponse:
+        """Delete a user."""
+        identity = await self._sessions.require(request, Role.ADMIN)
+        wanted = _known_id(user_id, identity)
+        try:
+            row = await self._users.delete(wanted, by=self._sessions.actor(request, identity))
+        except LastAdmin as error:
+            raise Refusal(409, str(error)) from None
+        log.info("user deleted", user=str(row.id), request_id=request_id(request))
+        return json_answer(_user(row))
+
+    async def _whose(self, request: Request, user_id: str) -> tuple[Identity, UUID]:
+        """Return who asks and about whom; nobody but admins asks about others."""
+        identity = await self._sessions.require_now(request)
+        if user_id not in {_ME, identity.user_id}:
+            identity.require(Role.ADMIN)
+        return identity, _known_id(user_id, identity)
+
+    async def _require_old_password(self, identity: Identity, given: str | UnsetType) -> None:
+        if given is UNSET:
+            raise Refusal(400, "body: send your `old_password`, too")
+        await self._limits.account(identity.email)
+        known = await self._users.credentials_of(UUID(identity.user_id))
+        if not await self._passwords.matches(given, known.password_hash):
+            raise Refusal(403, "`old_password` is not your password")
+
+
+def _known_id(user_id: str, identity: Identity) -> UUID:
+    """Return the id if there can be such a user."""
+    try:
+        return UUID(identity.user_id if user_id == _ME else user_id)
+    except ValueError:
+        raise NotFound("no user goes by that id") from None
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        id=row.id,
+        email=row.email,
+        role=Role(row.role),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 from msgspec import Struct
 
+from sql.audit import command_line, entry
 from sql.statements import statements
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import NotFound, SettingsError, StorageError
@@ -95,6 +96,7 @@ def add_version(
                 "created_by": created_by,
             },
         )
+        conn.execute(*entry(command_line(), "detection.version_added", number, document=document))
     return version
 
 
@@ -133,6 +135,7 @@ def withdraw_version(
         conn.execute(
             _SQL["withdraw_detection_settings"], {"version": number, "withdrawn_by": withdrawn_by}
         )
+        conn.execute(*entry(command_line(), "detection.version_withdrawn", number))
     return in_force[-2]
 
 

@@ -1,23 +1,21 @@
-"""The API's way into the database: an async pool, and one function for each statement."""
+"""The API's way into the database: an async pool, which the tables share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 import psycopg
-from msgspec import Raw, Struct
+from msgspec import Raw
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from sql.connect import BoundedAsyncConnection, connect, connection_arguments
 from sql.migrate import require_current
 from sql.statements import statements
-from tocsin.errors import AlreadyExists, NotFound, StorageError
+from tocsin.errors import StorageError
 
 POOL_SIZE = 8
 WAITING_MAX = 200
@@ -30,38 +28,6 @@ _SQL = statements("reader")
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
-
-
-class UserRow(Struct, frozen=True, kw_only=True):
-    """A person who may log in."""
-
-    id: UUID
-    email: str
-    role: str
-    created_at: datetime
-
-
-class CredentialsRow(Struct, frozen=True, kw_only=True):
-    """What a login is checked against; the hash never leaves the process."""
-
-    id: UUID
-    role: str
-    password_hash: str
-
-    def __repr__(self) -> str:
-        """Leave the hash out."""
-        return f"CredentialsRow(id={self.id!r}, …)"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Leave the hash out."""
-        return [("id", self.id)]
-
-
-class KeyRow(Struct, frozen=True, kw_only=True):
-    """An ingest key that is not revoked. hash: SHA-256 of its secret part."""
-
-    name: str
-    hash: bytes
 
 
 class _Connection(BoundedAsyncConnection):
@@ -105,38 +71,20 @@ class Reader:
         async with self.connection() as conn:
             await conn.execute(_SQL["ping"])
 
-    async def insert_user(self, email: str, password_hash: str, role: str) -> UserRow:
-        """Add a user. Raises AlreadyExists when the address is taken, in whatever case."""
-        values = {"email": email, "password_hash": password_hash, "role": role}
-        try:
-            return _found(await self.rows(UserRow, _SQL["insert_user"], values))
-        except psycopg.errors.UniqueViolation:
-            raise AlreadyExists(f"there is a user with the address {email} already") from None
-
-    async def select_credentials(self, email: str) -> CredentialsRow | None:
-        """Return what a login with this address is checked against, or None."""
-        rows = await self.rows(CredentialsRow, _SQL["select_credentials"], {"email": email})
-        return rows[0] if rows else None
-
-    async def insert_key(self, key_id: str, name: str, secret_hash: bytes) -> None:
-        """Add an ingest key. Raises AlreadyExists when the name is taken."""
-        try:
-            async with self.connection() as conn:
-                values = {"id": key_id, "name": name, "hash": secret_hash}
-                await conn.execute(_SQL["insert_key"], values)
-        except psycopg.errors.UniqueViolation:
-            raise AlreadyExists(f"there is an ingest key named {name} already") from None
-
-    async def select_key(self, key_id: str) -> KeyRow | None:
-        """Return the ingest key of this id, or None when there is none or it is revoked."""
-        rows = await self.rows(KeyRow, _SQL["select_key"], {"id": key_id})
-        return rows[0] if rows else None
-
     async def rows(self, row: type[Row], statement: bytes, values: dict[str, Any]) -> list[Row]:
         """Return what a statement finds."""
         async with self.connection() as conn, conn.cursor(row_factory=class_row(row)) as cursor:
             await cursor.execute(statement, values)
             return await cursor.fetchall()
+
+    async def number(self, statement: bytes, values: dict[str, Any]) -> int:
+        """Return the one number that a statement counts."""
+        async with self.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(statement, values)
+            number = await cursor.fetchone()
+        if not isinstance(number, int):
+            raise TypeError(f"a count came back as {number!r}")
+        return number
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
@@ -153,12 +101,6 @@ class Reader:
 async def _configure(conn: AsyncConnection) -> None:
     # Metadata goes to the client as it is stored, without a detour over Python's numbers.
     set_json_loads(Raw, conn)
-
-
-def _found(rows: list[Row]) -> Row:
-    if not rows:
-        raise NotFound("nothing goes by that id")
-    return rows[0]
 
 
 def with_reader(database_url: str, work: Callable[[Reader], Awaitable[Result]]) -> Result:

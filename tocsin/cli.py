@@ -2,7 +2,6 @@
 
 import os
 import sys
-from enum import Enum
 from typing import Annotated
 
 import typer
@@ -11,9 +10,11 @@ from rich.table import Table
 
 from tocsin.cli_dead_letters import dead_letters
 from tocsin.cli_detection import detection
+from tocsin.cli_keys import keys
+from tocsin.cli_users import users
 from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
-from tocsin.settings import PASSWORD_VARIABLE, Settings, load_settings, password, settings_table
+from tocsin.settings import Settings, load_settings, settings_table
 
 app = typer.Typer(
     help="Tocsin: logs in, incidents out.",
@@ -21,20 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-users = typer.Typer(help="People who may log in.", no_args_is_help=True)
-keys = typer.Typer(help="Keys that programs send logs with.", no_args_is_help=True)
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
 app.add_typer(detection, name="detection")
 app.add_typer(dead_letters, name="dead-letters")
-
-
-class RoleName(str, Enum):
-    """The roles, for the command line."""
-
-    ADMIN = "admin"
-    OPERATOR = "operator"
-    VIEWER = "viewer"
 
 
 def main() -> None:
@@ -139,30 +130,6 @@ def demo() -> None:
     play(Console())
 
 
-@users.command("create")
-def create_user(
-    email: Annotated[str, typer.Option(help="The address that they log in with")],
-    role: Annotated[RoleName, typer.Option(help="What they may do")],
-) -> None:
-    """Add a user; the password comes from TOCSIN_PASSWORD, or is asked for."""
-    settings = _settings()
-    from api.accounts import create_user as create  # noqa: PLC0415
-
-    user = create(settings, email, password() or _ask_password(), role.value)
-    typer.echo(f"user {user.email} ({user.role})")
-
-
-@keys.command("create")
-def create_key(
-    name: Annotated[str, typer.Option(help="Who will send logs with it")],
-) -> None:
-    """Make an ingest key and print it: this once, for only its hash is kept."""
-    settings = _settings()
-    from api.accounts import create_key as create  # noqa: PLC0415
-
-    typer.echo(create(settings, name))
-
-
 def _require_text(words: list[str]) -> None:
     """Refuse what the terminal sent that is no text: neither JSON nor the database takes it."""
     for word in words:
@@ -171,12 +138,6 @@ def _require_text(words: list[str]) -> None:
         except UnicodeEncodeError:
             shown = repr(os.fsencode(word)[:40])[1:]
             raise SettingsError(f"{shown}: is not UTF-8") from None
-
-
-def _ask_password() -> str:
-    if not sys.stdin.isatty():
-        raise SettingsError(f"{PASSWORD_VARIABLE}: not set, and there is no terminal to ask at")
-    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 def _settings() -> Settings:

@@ -16,6 +16,7 @@ TocsinError
 ├── Disagreement         an incident is not what its ledger says
 ├── NotSent              a dead letter was not sent again
 ├── AlreadyExists        a user or key with that name is there
+├── LastAdmin            nobody would be left to administer
 └── NotFound             nothing goes by that id
 """
 
@@ -82,6 +83,10 @@ class NotSent(TocsinError):
 
 class AlreadyExists(TocsinError):
     """Something with that name exists."""
+
+
+class LastAdmin(TocsinError):
+    """Nobody would be left to administer."""
 
 
 class NotFound(TocsinError):

@@ -18,10 +18,13 @@ PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 (its name, not its value)
 _NO_SETTINGS = frozenset({PASSWORD_VARIABLE, "TOCSIN_URL"})  # read by clients of the API
 
 _TOPIC = r"^[A-Za-z0-9._-]{1,200}$(?!\n)"  # `$` alone matches before a last newline, too
+_RATE = r"^(off|[1-9][0-9]{0,11}/(second|minute|hour|day))$(?!\n)"
+_LIMIT_STORAGE = r"^(memory|(redis|rediss|valkey|valkeys)://\S+)$(?!\n)"
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+Rate = Annotated[str, Meta(pattern=_RATE)]
 
 
 def _variable(name: str) -> str:
@@ -57,11 +60,48 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
         str,
         Meta(description="Secret that signs access tokens, at least 32 bytes; the API needs it"),
     ] = ""
-    jwt_ttl_s: Annotated[Count, Meta(description="Seconds that an access token is good for")] = 3600
+    jwt_secret_previous: Annotated[
+        str,
+        Meta(description="Secret before that one, whose tokens are still taken while it is set"),
+    ] = ""
+    jwt_ttl_s: Annotated[Count, Meta(description="Seconds that an access token is good for")] = 900
+    session_ttl_s: Annotated[
+        Count, Meta(description="Seconds after a login until one must log in again")
+    ] = 14 * 86_400
     registration: Annotated[
         Literal["open", "closed"],
         Meta(description="Whether `POST /users` is open to everybody, or to admins only"),
     ] = "closed"
+    limit_key_records: Annotated[
+        Rate, Meta(description="Most records of one ingest key, as `N/minute`, or `off`")
+    ] = "6000000/minute"
+    limit_address_records: Annotated[Rate, Meta(description="Most records from one address")] = (
+        "12000000/minute"
+    )
+    limit_address_requests: Annotated[
+        Rate, Meta(description="Most requests of any kind from one address")
+    ] = "60000/minute"
+    limit_address_logins: Annotated[
+        Rate, Meta(description="Most logins, good or bad, from one address")
+    ] = "30/minute"
+    limit_account_logins: Annotated[
+        Rate, Meta(description="Most logins, good or bad, into one account")
+    ] = "10/minute"
+    limit_storage: Annotated[
+        str,
+        Meta(
+            pattern=_LIMIT_STORAGE,
+            description="Where limits are counted: `memory`, in each worker for itself, or "
+            "`redis://host:6379/0` (Redis, Valkey) for all together",
+        ),
+    ] = "memory"
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Addresses or networks of proxies, separated by commas, whose "
+            "X-Forwarded-For is believed"
+        ),
+    ] = ""
     max_body_bytes: Annotated[
         Count,
         Meta(description="Largest body that the API takes, in bytes; compressed or decompressed"),
@@ -141,19 +181,29 @@ def password() -> str | None:
     return os.environ.get(PASSWORD_VARIABLE) or None
 
 
-def require_jwt_secret(settings: Settings) -> str:
-    """Return the secret that signs tokens, or raise SettingsError if it is missing or short."""
-    size = len(settings.jwt_secret.encode())
-    if size == 0:
+def require_jwt_secrets(settings: Settings) -> tuple[str, ...]:
+    """Return the secret that signs tokens, then others that may have signed one.
+
+    Raises SettingsError if the first is missing, or one is short.
+    """
+    if not settings.jwt_secret:
         raise SettingsError(
             "TOCSIN_JWT_SECRET: not set; make one with `openssl rand -base64 48` and set it"
         )
+    _require_long("TOCSIN_JWT_SECRET", settings.jwt_secret)
+    if not settings.jwt_secret_previous:
+        return (settings.jwt_secret,)
+    _require_long("TOCSIN_JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)
+    return settings.jwt_secret, settings.jwt_secret_previous
+
+
+def _require_long(name: str, secret: str) -> None:
+    size = len(secret.encode())
     if size < JWT_SECRET_BYTES_MIN:
         raise SettingsError(
-            f"TOCSIN_JWT_SECRET: {size} bytes, at least {JWT_SECRET_BYTES_MIN} are needed; "
+            f"{name}: {size} bytes, at least {JWT_SECRET_BYTES_MIN} are needed; "
             "make one with `openssl rand -base64 48`"
         )
-    return settings.jwt_secret
 
 
 def settings_table() -> list[tuple[str, str, str]]:

@@ -317,15 +317,80 @@ CREATE TABLE users (
     email         text        NOT NULL,
     password_hash text        NOT NULL,
     role          user_role   NOT NULL,
-    created_at    timestamptz NOT NULL DEFAULT now()
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE UNIQUE INDEX users_email ON users (lower(email));
+CREATE INDEX users_oldest ON users (created_at, id);
+
+CREATE TABLE sessions (
+    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    user_id      uuid        NOT NULL REFERENCES users ON DELETE CASCADE,
+    refresh_hash bytea       NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    refreshed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL
+);
+COMMENT ON TABLE sessions IS
+    'Who is logged in: one row a login. Without its row no token of it is good any more.';
+COMMENT ON COLUMN sessions.refresh_hash IS
+    'SHA-256 of the refresh token''s secret part; every refresh replaces it.';
+CREATE INDEX sessions_user ON sessions (user_id, created_at);
+CREATE INDEX sessions_expiry ON sessions (expires_at);
 
 CREATE TABLE ingest_keys (
-    id         text PRIMARY KEY,
-    name       text        NOT NULL UNIQUE,
-    hash       bytea       NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    revoked_at timestamptz
+    id           text PRIMARY KEY,
+    name         text        NOT NULL,
+    hash         bytea       NOT NULL,
+    services     text[]      CHECK (cardinality(services) > 0),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_used_at timestamptz,
+    revoked_at   timestamptz
 );
+-- A revoked key leaves its name to the one that takes its place.
+CREATE UNIQUE INDEX ingest_keys_name ON ingest_keys (name) WHERE revoked_at IS NULL;
+CREATE INDEX ingest_keys_oldest ON ingest_keys (created_at, id);
 COMMENT ON COLUMN ingest_keys.hash IS 'SHA-256 of the secret part; the key itself is shown once and never kept.';
+COMMENT ON COLUMN ingest_keys.services IS
+    'Whose records it may send: ids, or patterns as `batch-*`; null for those of every service.';
+COMMENT ON COLUMN ingest_keys.last_used_at IS 'To the minute.';
+
+CREATE TABLE audit_log (
+    seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor      text,
+    actor_id   uuid,
+    action     text        NOT NULL,
+    subject    text,
+    address    text,
+    request_id text,
+    details    jsonb       NOT NULL DEFAULT '{}'
+);
+CREATE INDEX audit_log_action ON audit_log (action, seq);
+COMMENT ON TABLE audit_log IS
+    'Who did what, append-only: logins, and what people changed, each in the transaction of its change.';
+COMMENT ON COLUMN audit_log.actor IS
+    'E-mail address of a user, or whose command line it was; null where nobody has proved who they are.';
+COMMENT ON COLUMN audit_log.subject IS 'Id of what it was done to.';
+COMMENT ON COLUMN audit_log.address IS 'Where the request came from.';
+
+CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_log is append-only';
+END
+$$;
+-- Whatever is entered in a timeline by a person is in the audit log, too.
+CREATE FUNCTION audit_incident_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO audit_log (actor, actor_id, action, subject, details)
+    VALUES (NEW.actor, (SELECT id FROM users WHERE lower(email) = lower(NEW.actor)),
+            'incident.' || NEW.moment, NEW.incident_id,
+            jsonb_build_object('entry', NEW.seq, 'status', NEW.status, 'severity', NEW.severity));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER incident_events_audit AFTER INSERT ON incident_events
+    FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION audit_incident_event();
+
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();

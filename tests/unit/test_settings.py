@@ -6,7 +6,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from tocsin.errors import SettingsError
-from tocsin.settings import Settings, load_settings, require_jwt_secret, settings_table
+from tocsin.settings import Settings, load_settings, require_jwt_secrets, settings_table
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -43,6 +43,9 @@ def test_empty_variable_counts_as_not_set() -> None:
         ({"TOCSIN_EPOCH_S": "0"}, "TOCSIN_EPOCH_S: expected `float` > 0"),
         ({"TOCSIN_TOPIC": "a b"}, "TOCSIN_TOPIC: expected `str` matching"),
         ({"TOCSIN_TOPIC": "logs\n"}, "TOCSIN_TOPIC: expected `str` matching"),
+        ({"TOCSIN_LIMIT_KEY_RECORDS": "many"}, "TOCSIN_LIMIT_KEY_RECORDS: expected `str` matching"),
+        ({"TOCSIN_LIMIT_KEY_RECORDS": "0/minute"}, "TOCSIN_LIMIT_KEY_RECORDS"),
+        ({"TOCSIN_LIMIT_STORAGE": "disk"}, "TOCSIN_LIMIT_STORAGE"),
         ({"TOCSIN_REGISTRATON": "open"}, "did you mean TOCSIN_REGISTRATION?"),
     ],
 )
@@ -56,7 +59,14 @@ def test_unusable_setting_is_named_in_one_line(environ: dict[str, str], message:
 @pytest.mark.parametrize("secret", ["", "short"])
 def test_missing_or_short_secret_is_refused_without_being_shown(secret: str) -> None:
     with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET") as error:
-        require_jwt_secret(load_settings({"TOCSIN_JWT_SECRET": secret}))
+        require_jwt_secrets(load_settings({"TOCSIN_JWT_SECRET": secret}))
+    assert "short" not in str(error.value)
+
+
+def test_short_previous_secret_is_refused_without_being_shown() -> None:
+    environ = {"TOCSIN_JWT_SECRET": "x" * 32, "TOCSIN_JWT_SECRET_PREVIOUS": "short"}
+    with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET_PREVIOUS: 5 bytes") as error:
+        require_jwt_secrets(load_settings(environ))
     assert "short" not in str(error.value)
 
 

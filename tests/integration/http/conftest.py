@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import psycopg
@@ -26,11 +27,30 @@ PASSWORD = "correct horse battery"
 WAIT_S = 30
 
 
+class Person(NamedTuple):
+    """Somebody who has logged in."""
+
+    id: str
+    email: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What their requests carry."""
+        return {"authorization": f"Bearer {self.access_token}"}
+
+
 class Api:
     """One API process and what it was started with."""
 
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
-        self.environ = {"TOCSIN_JWT_SECRET": secrets.token_urlsafe(48), **environ}
+        self.environ = {
+            "TOCSIN_JWT_SECRET": secrets.token_urlsafe(48),
+            # All tests come from one address.
+            "TOCSIN_LIMIT_ADDRESS_LOGINS": "off",
+            **environ,
+        }
         self.environ.setdefault("TOCSIN_API_PORT", str(free_port()))
         self.settings = load_settings(self.environ)
         self.url = f"http://{self.settings.api_host}:{self.settings.api_port}"
@@ -38,7 +58,7 @@ class Api:
         self.log = log
         self.process: Process | None = None
         self._key: str | None = None
-        self._tokens: dict[str, str] = {}
+        self._people: dict[str, Person] = {}
 
     def start(self) -> None:
         """Start `tocsin api` and return when it answers."""
@@ -83,12 +103,22 @@ class Api:
 
     def headers(self, role: str = "viewer") -> dict[str, str]:
         """Return the headers of a logged-in person of this role."""
-        if role not in self._tokens:
-            email = f"{role}-{secrets.token_hex(4)}@example.org"
-            create_user(self.settings, email, PASSWORD, role)
-            answer = self.client.post("/auth/login", json={"email": email, "password": PASSWORD})
-            self._tokens[role] = answer.json()["access_token"]
-        return {"authorization": f"Bearer {self._tokens[role]}"}
+        if role not in self._people:
+            self._people[role] = self.person(role)
+        return self._people[role].headers
+
+    def person(self, role: str = "viewer") -> Person:
+        """Make a person of this role and log them in."""
+        email = f"{role}-{secrets.token_hex(4)}@example.org"
+        user_id = str(create_user(self.settings, email, PASSWORD, role).id)
+        return self.log_in(email, user_id=user_id)
+
+    def log_in(self, email: str, password: str = PASSWORD, *, user_id: str = "") -> Person:
+        """Log a person in."""
+        answer = self.client.post("/auth/login", json={"email": email, "password": password})
+        assert answer.status_code == 200, answer.text
+        tokens = answer.json()
+        return Person(user_id, email, tokens["access_token"], tokens["refresh_token"])
 
     def topic_records(self, service_id: str) -> list[Message]:
         """Return everything on the topic of one service."""

@@ -10,8 +10,10 @@ from sanic import Request, Sanic
 from sanic.compat import Header
 
 from api.accounts import create_key
+from api.key_use import KeyUse
 from api.keys import FRESH_S, KeyRing
 from api.problems import Refusal
+from sql.keys import KeyTable
 from sql.reader import Reader
 from tests.integration.http.test_api_outages import database_away
 from tocsin.errors import AlreadyExists, SettingsError, StorageError
@@ -50,7 +52,8 @@ def run(
         reader = Reader(settings.database_url)
         await reader.open()
         try:
-            return await work(KeyRing(reader, clock=clock))
+            table = KeyTable(reader)
+            return await work(KeyRing(table, KeyUse(table), clock=clock))
         finally:
             await reader.close()
 
@@ -77,10 +80,10 @@ def test_revoked_key_ends_when_it_is_no_longer_fresh(
     request = carrying(create_key(settings, "shipper"))
 
     async def work(ring: KeyRing) -> None:
-        assert await ring.require(request) == "shipper"
+        assert (await ring.require(request)).name == "shipper"
         await asyncio.to_thread(revoke, settings)
         clock.now = FRESH_S
-        assert await ring.require(request) == "shipper"
+        assert (await ring.require(request)).name == "shipper"
         clock.now += 0.001
         with pytest.raises(Refusal, match="revoked"):
             await ring.require(request)
@@ -98,7 +101,7 @@ def test_known_key_outlives_its_freshness_only_while_the_database_is_away(
         await asyncio.to_thread(revoke, settings)
         with database_away(settings.database_url):
             clock.now = 1_000_000
-            assert await ring.require(request) == "shipper"
+            assert (await ring.require(request)).name == "shipper"
             with pytest.raises(StorageError):
                 await ring.require(carrying("tcs_0123456789abcdef_never-seen"))
         clock.now += FRESH_S + 1
@@ -115,7 +118,7 @@ def test_key_that_is_made_later_works_within_seconds(
         with pytest.raises(Refusal):
             await ring.require(carrying("tcs_0123456789abcdef_guessed"))
         key = await asyncio.to_thread(create_key, settings, "shipper")
-        assert await ring.require(carrying(key)) == "shipper"
+        assert (await ring.require(carrying(key))).name == "shipper"
 
     run(work)
 

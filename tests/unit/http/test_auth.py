@@ -7,11 +7,15 @@ import pytest
 from rich.pretty import pretty_repr
 
 from api.auth import Role, Tokens
+from api.ingest_keys import MadeIngestKey
 from api.keys import new_key
+from api.login import Login, Refresh
 from api.passwords import BYTES_MAX, Passwords, password_fault
 from api.problems import Refusal
-from api.users import Login, NewUser
-from sql.reader import CredentialsRow
+from api.sessions import Grant
+from api.users import NewUser, UserUpdate
+from sql.keys import GoodKeyRow
+from sql.users import CredentialsRow, UserChange
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings
 
@@ -26,6 +30,8 @@ def test_tokens_need_a_secret_of_32_bytes() -> None:
     with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET"):
         Tokens(Settings(jwt_secret="x" * 31))
     Tokens(Settings(jwt_secret="ü" * 16))
+    with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET_PREVIOUS"):
+        Tokens(Settings(jwt_secret="x" * 32, jwt_secret_previous="x"))
 
 
 @pytest.mark.parametrize("password", ["1234567", "x" * 73, "ü" * 37])
@@ -92,7 +98,19 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
         key,
         NewUser("a@example.org", secret),
         Login("a@example.org", secret),
-        CredentialsRow(id=uuid4(), role="admin", password_hash=secret),
+        UserUpdate(password=secret, old_password=secret),
+        UserChange(password_hash=secret),
+        Refresh(secret),
+        Grant(
+            access_token=secret,
+            token_type="Bearer",
+            expires_in=1,
+            refresh_token=secret,
+            refresh_expires_in=1,
+        ),
+        MadeIngestKey(id="1", name="shipper", services=None, key=secret),
+        GoodKeyRow(id="1", name="shipper", hash=key.hash, services=None),
+        CredentialsRow(id=uuid4(), email="a@b.cc", role="admin", password_hash=secret),
     ]
     for text in (*map(repr, holders), *map(str, holders), *map(pretty_repr, holders)):
         assert secret not in text

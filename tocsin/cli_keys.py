@@ -1,0 +1,63 @@
+"""`tocsin keys`: what programs send logs with."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tocsin.log import configure_logging
+from tocsin.settings import Settings, load_settings
+
+keys = typer.Typer(help="Keys that programs send logs with.", no_args_is_help=True)
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Who will send logs with it")],
+    services: Annotated[
+        list[str] | None,
+        typer.Option(help="Only logs of this service, or as 'batch-*'; may be given again"),
+    ] = None,
+) -> None:
+    """Make an ingest key and print it: this once, for only its hash is kept."""
+    settings = _settings()
+    from api.accounts import create_key as create  # noqa: PLC0415
+
+    typer.echo(create(settings, name, services or None))
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the ingest keys, oldest first, with when each was used last."""
+    settings = _settings()
+    from api.accounts import list_keys as find  # noqa: PLC0415
+
+    table = Table("id", "name", "services", "made (UTC)", "used last", "revoked")
+    for key in find(settings):
+        services = "all" if key.services is None else ", ".join(key.services)
+        times = (key.created_at, key.last_used_at, key.revoked_at)
+        table.add_row(key.id, key.name, services, *map(_minute, times))
+    Console(markup=False).print(table)
+
+
+@keys.command("revoke")
+def revoke_key(
+    which: Annotated[str, typer.Argument(metavar="KEY", help="Its name or id")],
+) -> None:
+    """Revoke an ingest key: it is refused within 5 seconds, for good."""
+    settings = _settings()
+    from api.accounts import revoke_key as revoke  # noqa: PLC0415
+
+    typer.echo(f"key {revoke(settings, which).name} is revoked")
+
+
+def _minute(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _settings() -> Settings:
+    loaded = load_settings()
+    configure_logging(loaded)
+    return loaded
