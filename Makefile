@@ -9,7 +9,7 @@ BROKER ?= light
 export BROKER
 
 .NOTPARALLEL:
-.PHONY: help demo up show down test test-long check format bench quality pictures lock clean
+.PHONY: help demo up show down test test-long test-faults check format bench quality pictures lock clean
 
 help: ## list what make can do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,9 @@ test: root-for-test .venv/installed-dev ## run all tests on real servers; ARGS="
 
 test-long: root-for-test .venv/installed-dev ## run the tests that take minutes each
 	@REQUIRE_SERVICES=1 $(BIN)/pytest -m long $(ARGS)
+
+test-faults: root-for-test .venv/installed-dev ## kill, stop and hang everything for an hour; print what was lost
+	@REQUIRE_SERVICES=1 $(BIN)/pytest -m faults_long tests/faults $(ARGS)
 
 check: .venv/installed-dev ## lint, format, types, import contracts, compose and workflow schemas
 	@$(BIN)/ruff check --quiet

@@ -25,15 +25,25 @@ class KafkaBroker:
     """One node, broker and controller in one, that keeps its topics over a stop and a kill.
 
     folder: its settings and data, made at the first start; one process at a time may use it.
+    proxy_port: of a proxy before it; who asks there is sent there for everything. It forwards to
+        `proxied_port`.
     Start from a thread that lives as long as the broker (`end_with_starter` says why).
     """
 
     def __init__(
-        self, folder: Path, log: Path, *, port: int | None = None, say: Say = silent
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        port: int | None = None,
+        proxy_port: int | None = None,
+        say: Say = silent,
     ) -> None:
         self.folder = folder
         self.log = log
         self._port = port or free_port()
+        self._proxy_port = proxy_port
+        self.proxied_port = free_port() if proxy_port else None
         self._say = say
         self._process: Process | None = None
 
@@ -144,6 +154,10 @@ class KafkaBroker:
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
         }
+        if self._proxy_port:
+            settings["listeners"] += f",PROXIED://{LOOPBACK}:{self.proxied_port}"
+            settings["advertised.listeners"] += f",PROXIED://{LOOPBACK}:{self._proxy_port}"
+            settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
         path = self.folder / "server.properties"
         path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         return str(path)

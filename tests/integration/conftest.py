@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,12 @@ WAIT_S = 60
 
 
 class Line:
-    """Topic in, database out, and the flow between them as a process of its own."""
+    """Topic in, database out, and the flow between them as a process of its own.
+
+    program: what Python runs, for those who break it on purpose.
+    """
+
+    program: Sequence[str] = ("-m", "tocsin")
 
     def __init__(self, environ: dict[str, str], folder: Path) -> None:
         self.environ = environ
@@ -63,7 +68,7 @@ class Line:
         own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
         process = Process(
             "flow",
-            [sys.executable, "-m", "tocsin", "flow", "--workers", str(workers), *options],
+            [sys.executable, *self.program, "flow", "--workers", str(workers), *options],
             log=self._folder / f"flow-{next(self._numbers)}.log",
             env={**os.environ, **self.environ, **own, **(environ or {})},
         )

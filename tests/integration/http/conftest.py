@@ -3,7 +3,7 @@
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +42,12 @@ class Person(NamedTuple):
 
 
 class Api:
-    """One API process and what it was started with."""
+    """One API process and what it was started with.
+
+    program: what Python runs, for those who break it on purpose.
+    """
+
+    program: Sequence[str] = ("-m", "tocsin")
 
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
         self.environ = {
@@ -74,7 +79,7 @@ class Api:
         }
         self.process = Process(
             "api",
-            [sys.executable, "-m", "tocsin", "api"],
+            [sys.executable, *self.program, "api"],
             log=self.log,
             env={**inherited, **self.environ},
         )
