@@ -101,7 +101,7 @@ def _mapped(
 
 def _text(body: Any) -> str:
     """Return a body that is no text as JSON, nothing where there is none."""
-    return "" if body is None else _encoded(body).decode()
+    return "" if body is None else msgspec.json.encode(body).decode()
 
 
 def _attributes(holder: Any, encoding: Encoding) -> dict[str, Any]:

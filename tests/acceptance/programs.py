@@ -14,12 +14,14 @@ from stack.processes import Process, end_with_starter
 from stack.running import CHECKOUT
 from stack.waiting import wait_until
 
-PACKAGES = ("rsyslog", "rsyslog-kafka", "kcat", "curl", "jq")
+PACKAGES = ("rsyslog", "rsyslog-kafka", "rsyslog-elasticsearch", "kcat", "curl", "jq")
 TEMPLATES = CHECKOUT / "docs/rsyslog"
 
 # What stands in our templates for a user to set.
 BROKER = "127.0.0.1:9092"
 SPOOL = "/var/spool/rsyslog"
+API_PORT = 'serverport="8000"'
+API_KEY = "INGEST_KEY"
 JSONLOG = "/var/lib/postgresql/*/main/log/*.json"
 JSONLOG_SERVICE = 'set $.service_id = "postgresql"'
 

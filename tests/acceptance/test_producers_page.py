@@ -81,4 +81,4 @@ def test_query_is_understood(example: str, tocsin: Platform) -> None:
 
 def test_no_example_is_left_out() -> None:
     assert {language for language, _ in EXAMPLES} == {"sh", "python", "sql", "console"}
-    assert (len(examples("sh")), len(examples("python")), len(examples("sql"))) == (3, 2, 1)
+    assert (len(examples("sh")), len(examples("python")), len(examples("sql"))) == (4, 5, 1)

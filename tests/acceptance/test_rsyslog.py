@@ -32,8 +32,16 @@ HARD_TEXT = ' two spaces, "quotes" \\ back\\slashes / {json}: [1]\n\tsecond line
 
 def test_templates_are_taken_without_a_warning(folder: Folder) -> None:
     names = sorted(path.name for path in TEMPLATES.iterdir())
-    assert names == ["tocsin-postgresql.conf", "tocsin.conf"]
-    told = Rsyslog(folder, "tocsin.conf", "tocsin-postgresql.conf", replacements={}).check()
+    assert names == ["tocsin-elasticsearch.conf", "tocsin-postgresql.conf", "tocsin.conf"]
+    assert_taken(Rsyslog(folder, "tocsin.conf", "tocsin-postgresql.conf", replacements={}))
+
+
+def test_template_for_the_api_is_taken_without_a_warning(folder: Folder) -> None:
+    assert_taken(Rsyslog(folder, "tocsin-elasticsearch.conf", replacements={}))
+
+
+def assert_taken(rsyslog: Rsyslog) -> None:
+    told = rsyslog.check()
     assert [line.partition(":")[2].split()[0] for line in told.splitlines()] == ["version", "End"]
 
 
