@@ -16,6 +16,7 @@ from api.documents import Documents, instant
 from api.encodings import unsnap
 from api.idempotency import RetryIds
 from api.intake import Batch
+from api.keys import SentKey
 from api.lines import level_of_line
 from api.loki_messages import PushRequest, entry_of_protobuf, read_protobuf
 from api.otlp_messages import Json, Protobuf
@@ -30,7 +31,8 @@ NOW_NS = int(NOW.timestamp()) * 1_000_000_000
 
 def batch() -> Batch:
     request: Any = SimpleNamespace(headers={})
-    return Batch(request, "key", b"")
+    sender = SentKey(id="1", name="key", scope=None)
+    return Batch(request, sender, b"")
 
 
 def otlp(encoding: Any, body: bytes) -> list[dict[str, Any]]:
