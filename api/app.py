@@ -18,6 +18,7 @@ from api.elastic import Elastic
 from api.elastic_start import SET_UP, ElasticStart
 from api.evidence import Evidence
 from api.health import Health
+from api.incident_changes import IncidentDesk
 from api.incidents import Incidents
 from api.ingest import Ingest
 from api.ingest_keys import IngestKeys
@@ -35,6 +36,7 @@ from api.publisher import Publisher
 from api.sessions import Sessions
 from api.users import Users
 from sql.audit import AuditTable
+from sql.incident_changes import IncidentChanges
 from sql.incidents import IncidentTable
 from sql.keys import KeyTable
 from sql.reader import Reader
@@ -60,7 +62,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     settings = settings or load_settings()
     reader = Reader(settings.database_url)
     publisher = Publisher(settings)
-    incidents = IncidentTable(reader)
+    incidents, changes = IncidentTable(reader), IncidentChanges(reader)
     users, audit, keys = UserTable(reader), AuditTable(reader), KeyTable(reader)
     addresses = Addresses(settings)
     sessions = Sessions(settings, SessionTable(reader), Tokens(settings), addresses)
@@ -83,6 +85,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         ),
         *_routes(
             incidents=Incidents(incidents, sessions),
+            desk=IncidentDesk(incidents, changes, sessions),
             evidence=Evidence(incidents, sessions),
             health=Health(reader, publisher),
         ),
@@ -144,14 +147,21 @@ def _people_routes(
     )
 
 
-def _routes(*, incidents: Incidents, evidence: Evidence, health: Health) -> tuple[Route, ...]:
+def _routes(
+    *, incidents: Incidents, desk: IncidentDesk, evidence: Evidence, health: Health
+) -> tuple[Route, ...]:
     return (
         Route("GET", "/incidents", incidents.list),
         Route("GET", "/incidents/<incident_id:str>", incidents.get),
         Route("GET", "/incidents/<incident_id:str>/logs", evidence.logs),
         Route("GET", "/incidents/<incident_id:str>/timeline", evidence.timeline),
         Route("GET", "/incidents/<incident_id:str>/explain", evidence.explain),
-        Route("PATCH", "/incidents/<incident_id:str>", incidents.change),
+        Route("POST", "/incidents", desk.open),
+        Route("PATCH", "/incidents/<incident_id:str>", desk.change),
+        Route("DELETE", "/incidents/<incident_id:str>", desk.delete),
+        Route("POST", "/incidents/<incident_id:str>/acknowledge", desk.acknowledge),
+        Route("POST", "/incidents/<incident_id:str>/resolve", desk.resolve),
+        Route("POST", "/incidents/<incident_id:str>/comments", desk.comment),
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),
     )

@@ -8,7 +8,7 @@ from msgspec import Raw, Struct, structs
 from sanic import HTTPResponse, Request
 
 from api.bodies import json_answer
-from api.incidents import known_id
+from api.incidents import Kind, known_id
 from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.sessions import Sessions
@@ -16,6 +16,7 @@ from flows.explain import Explanation, explain_stored
 from sql.incidents import IncidentTable
 from sql.ledger import Ledger
 from sql.timeline import TimelineEntry
+from tocsin.errors import WrongState
 
 _WINDOWS_MAX = 14 * 24 * 60
 """How far back a request may have a decision recomputed: two weeks take under a second."""
@@ -77,8 +78,9 @@ class Evidence:
         summary="List the log records of an incident, oldest first",
         description=(
             "The ERROR and FATAL records of its service from its first window to the end of its "
-            "resolved window, or until now while it is open. Where retention has removed some of "
-            "them, the first and the last 20, which were kept with the incident: `meta.source`."
+            "resolved window, or to when a person resolved it, or until now while it is open. "
+            "Where retention has removed some of them, the first and the last 20, which were kept "
+            "with the incident: `meta.source`."
         ),
         parameters=PAGE_PARAMETERS,
         answers={200: LogPage},
@@ -128,17 +130,20 @@ class Evidence:
             "Recomputes the decision from the stored minutes of its service, by the detector "
             "itself, and compares it with what is stored, to the last bit. Of a service that is "
             "known for more than two weeks the guarded baseline is taken as its sums are stored; "
-            "`tocsin explain` recomputes that too."
+            "`tocsin explain` recomputes that too. One that a person opened is refused: 409."
         ),
         answers={200: Explanation},
-        errors=(401, 404, 503),
+        errors=(401, 404, 409, 503),
         security=TOKEN,
     )
     async def explain(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer why there is an incident, with the arithmetic."""
         await self._sessions.require(request)
+        row = await self._incidents.get(known_id(incident_id))
+        if row.kind == Kind.MANUAL.value:
+            raise WrongState("a person opened the incident: there is nothing to recompute")
         async with self._explaining:
-            found = await self._incidents.ledger(known_id(incident_id), windows_max=_WINDOWS_MAX)
+            found = await self._incidents.ledger(row.id, windows_max=_WINDOWS_MAX)
             return json_answer(await asyncio.to_thread(_explained, found))
 
 

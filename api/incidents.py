@@ -1,27 +1,26 @@
-"""Incidents: read with their evidence, acknowledge, resolve."""
+"""Incidents as everyone who may log in reads them: lists, and one with its revision."""
 
 import re
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
-import structlog
-from msgspec import UNSET, Struct, UnsetType, field, structs
+from msgspec import Struct, field, structs
 from sanic import HTTPResponse, Request
 
-from api.auth import Role
-from api.bodies import json_answer, read_body
+from api.auth import Identity
+from api.bodies import json_answer
 from api.openapi import TOKEN, operation
-from api.paging import PAGE_PARAMETERS, Meta, read_page
-from api.problems import Refusal, request_id
+from api.paging import PAGE_NAMES, PAGE_PARAMETERS, Meta, page_of
+from api.parameters import SERVICE_CHARACTERS_MAX, Parameters
+from api.problems import Refusal
 from api.sessions import Sessions
+from api.users import EMAIL_CHARACTERS_MAX
 from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
 from tocsin.detection import IncidentKind, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_SERVICE_SCHEMA = {"minLength": 1, "maxLength": 128}
-
-log = structlog.get_logger(__name__)
 
 
 class Status(str, Enum):
@@ -32,30 +31,41 @@ class Status(str, Enum):
     RESOLVED = "RESOLVED"
 
 
+class Kind(str, Enum):
+    """What an incident is about: errors, silence, or whatever a person opened it for."""
+
+    ERRORS = IncidentKind.ERRORS.value
+    SILENCE = IncidentKind.SILENCE.value
+    MANUAL = "manual"
+
+
 class Incident(Struct, frozen=True, kw_only=True):
     """A time when a service was abnormal, with the evidence that it was opened on.
 
+    Of kind `manual`, which a person opened, what only the detection knows is null.
     observed: errors of the opening window. mean, sigma: of the errors in the `baseline_windows`
     windows before it. z: how many sigma observed lies above the mean; guarded_z: above the
     baseline that leaves incidents out, where that one judged; peak_z: the most since.
     first_window: where its errors begin. opened_at: arrival of the record that opened it.
-    detected_at: when it was first stored.
+    detected_at: when it was first stored. assignee: the address of who looks after it.
+    revision: rises with each entry of its timeline, so with whatever people and the detection
+    decide; not with the numbers of an incident that goes on. It is the answer's `ETag`, too.
     """
 
     id: str
-    kind: IncidentKind
+    kind: Kind
     title: str
     service_id: str
     severity: Severity
     status: Status
-    observed: int
+    observed: int | None
     mean: float | None
     sigma: float | None
     z: float | None
     guarded_z: float | None
-    peak_z: float
-    baseline_windows: int
-    window_start: datetime
+    peak_z: float | None
+    baseline_windows: int | None
+    window_start: datetime | None
     first_window: datetime
     confirmed_window: datetime | None
     resolved_window: datetime | None
@@ -65,16 +75,11 @@ class Incident(Struct, frozen=True, kw_only=True):
     confirmed_at: datetime | None = field(name="confirmedAt")
     resolved_at: datetime | None
     detected_at: datetime
-    detected_late: bool
+    detected_late: bool | None
     updated_at: datetime
-    settings_version: int
-
-
-class IncidentChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person changes on an incident; at least one of the two."""
-
-    status: Status | UnsetType = UNSET
-    severity: Severity | UnsetType = UNSET
+    settings_version: int | None
+    assignee: str | None
+    revision: int
 
 
 class IncidentPage(Struct, frozen=True):
@@ -84,14 +89,28 @@ class IncidentPage(Struct, frozen=True):
     meta: Meta
 
 
-_FILTERS: dict[str, list[str] | None] = {
-    "service_id": None,
+_CHOICES: dict[str, list[str]] = {
     "status": [status.value for status in Status],
     "severity": [severity.value for severity in Severity],
-    "kind": [kind.value for kind in IncidentKind],
+    "kind": [kind.value for kind in Kind],
     "confirmed": ["true", "false"],
 }
-"""By what a list is narrowed down, and what each may be; None: any text."""
+"""By what a list is narrowed down where there are few values."""
+
+_NAMES = (*PAGE_NAMES, *_CHOICES, "service_id", "assignee", "from", "to")
+_TIME = {"type": "string", "format": "date-time"}
+_TEXTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "service_id": (
+        "Only those of this service",
+        {"type": "string", "minLength": 1, "maxLength": SERVICE_CHARACTERS_MAX},
+    ),
+    "assignee": (
+        "Only those that this person looks after, by address; `me`; or `none`: nobody does",
+        {"type": "string", "minLength": 1, "maxLength": EMAIL_CHARACTERS_MAX},
+    ),
+    "from": ("Only those opened from then on", _TIME),
+    "to": ("Only those opened before then", _TIME),
+}
 
 _FILTER_PARAMETERS = (
     *PAGE_PARAMETERS,
@@ -100,15 +119,19 @@ _FILTER_PARAMETERS = (
             "name": name,
             "in": "query",
             "description": f"Only those with this {name}",
-            "schema": {"type": "string", **({"enum": allowed} if allowed else _SERVICE_SCHEMA)},
+            "schema": {"type": "string", "enum": allowed},
         }
-        for name, allowed in _FILTERS.items()
+        for name, allowed in _CHOICES.items()
+    ),
+    *(
+        {"name": name, "in": "query", "description": description, "schema": schema}
+        for name, (description, schema) in _TEXTS.items()
     ),
 )
 
 
 class Incidents:
-    """Shows incidents to everyone who may log in, and lets operators change them."""
+    """Shows incidents to everyone who may log in."""
 
     def __init__(self, incidents: IncidentTable, sessions: Sessions) -> None:
         self._incidents = incidents
@@ -124,15 +147,17 @@ class Incidents:
     )
     async def list(self, request: Request) -> HTTPResponse:
         """Answer a page of incidents."""
-        await self._sessions.require(request)
-        page = read_page(request, beside=_FILTERS)
-        wanted = _filter(request)
+        identity = await self._sessions.require(request)
+        parameters = Parameters(request, _NAMES)
+        page = page_of(parameters)
+        wanted = _filter(parameters, identity)
         total = await self._incidents.count(wanted)
         rows = await self._incidents.page(wanted, limit=page.limit, offset=page.offset)
-        return json_answer(IncidentPage([_incident(row) for row in rows], page.meta(total)))
+        return json_answer(IncidentPage([incident_of(row) for row in rows], page.meta(total)))
 
     @operation(
         summary="Get an incident",
+        description="The answer's `ETag` is its revision, for `If-Match` when it is changed.",
         answers={200: Incident},
         errors=(401, 404, 503),
         security=TOKEN,
@@ -140,41 +165,7 @@ class Incidents:
     async def get(self, request: Request, incident_id: str) -> HTTPResponse:
         """Answer one incident."""
         await self._sessions.require(request)
-        return json_answer(_incident(await self._incidents.get(known_id(incident_id))))
-
-    @operation(
-        summary="Acknowledge, resolve or reclassify an incident",
-        description=(
-            "Needs the role operator. Send `status`, `severity` or both. Each thing that changes "
-            "is an entry in the timeline, with who changed it."
-        ),
-        body=IncidentChange,
-        body_schema={"minProperties": 1},
-        answers={200: Incident},
-        errors=(400, 401, 403, 404, 415, 503),
-        security=TOKEN,
-    )
-    async def change(self, request: Request, incident_id: str) -> HTTPResponse:
-        """Change an incident's status or severity."""
-        identity = await self._sessions.require(request, Role.OPERATOR)
-        change = read_body(request, IncidentChange)
-        if not change.status and not change.severity:
-            raise Refusal(400, "body: nothing to change, send `status`, `severity` or both")
-        row = await self._incidents.change(
-            known_id(incident_id),
-            user_id=identity.user_id,
-            status=change.status.value if change.status else None,
-            severity=change.severity.value if change.severity else None,
-        )
-        log.info(
-            "incident changed",
-            incident=row.id,
-            status=row.status,
-            severity=row.severity,
-            user=identity.user_id,
-            request_id=request_id(request),
-        )
-        return json_answer(_incident(row))
+        return incident_answer(await self._incidents.get(known_id(incident_id)))
 
 
 def known_id(incident_id: str) -> str:
@@ -184,31 +175,38 @@ def known_id(incident_id: str) -> str:
     return incident_id
 
 
-def _filter(request: Request) -> IncidentFilter:
-    """Read the filters, of which none is given twice; refuse what no incident can have."""
-    given = request.get_args(keep_blank_values=True)
-    chosen: dict[str, str] = {}
-    for name, allowed in _FILTERS.items():
-        value = given.get(name)
-        if value is None:
-            continue
-        if allowed is not None and value not in allowed:
-            raise Refusal(400, f"{name}: give one of {', '.join(allowed)}")
-        chosen[name] = value
-    service_id = chosen.pop("service_id", None)
-    if service_id is not None and (not 1 <= len(service_id) <= 128 or "\0" in service_id):
-        raise Refusal(400, "service_id: give 1 to 128 characters")
-    confirmed = chosen.pop("confirmed", None)
-    return IncidentFilter(
-        **chosen,
-        service_id=service_id,
-        confirmed=None if confirmed is None else confirmed == "true",
-    )
+def incident_answer(row: IncidentRow, status: int = 200, **headers: str) -> HTTPResponse:
+    """Answer an incident with its revision as `ETag`."""
+    answer = json_answer(incident_of(row), status)
+    # A cache that takes the tag for that of every byte would keep numbers that go on changing.
+    answer.headers.update({"ETag": f'"{row.revision}"', "Cache-Control": "no-store", **headers})
+    return answer
 
 
-def _incident(row: IncidentRow) -> Incident:
+def incident_of(row: IncidentRow) -> Incident:
+    """Return an incident as it is answered."""
     values = structs.asdict(row)
     values["status"] = Status(row.status)
-    values["kind"] = IncidentKind(row.kind)
+    values["kind"] = Kind(row.kind)
     values["severity"] = Severity(row.severity)
     return Incident(**values, confirmed=row.confirmed_at is not None)
+
+
+def _filter(parameters: Parameters, identity: Identity) -> IncidentFilter:
+    """Return what the list is narrowed down by."""
+    chosen = {name: parameters.choice(name, allowed) for name, allowed in _CHOICES.items()}
+    confirmed = chosen.pop("confirmed")
+    since, until = parameters.moment("from"), parameters.moment("to")
+    if since and until and since >= until:
+        raise Refusal(400, "from: must lie before `to`")
+    assignee = parameters.text("assignee", most=EMAIL_CHARACTERS_MAX)
+    is_assigned = False if assignee == "none" else None
+    return IncidentFilter(
+        **chosen,
+        service_id=parameters.text("service_id", most=SERVICE_CHARACTERS_MAX),
+        confirmed=None if confirmed is None else confirmed == "true",
+        assignee={"none": None, "me": identity.email}.get(assignee or "none", assignee),
+        is_assigned=is_assigned,
+        since=since,
+        until=until,
+    )

@@ -83,6 +83,7 @@ class Operation:
     body: type | None
     body_schema: Schema
     one_or_many: bool
+    body_optional: bool
     content: Content
     parameters: Sequence[Schema]
     security: Security
@@ -111,6 +112,7 @@ def operation(
     body: type | None = None,
     body_schema: Schema | None = None,
     one_or_many: bool = False,
+    body_optional: bool = False,
     content: Content | None = None,
     parameters: Sequence[Schema] = (),
     security: Security = NOBODY,
@@ -130,6 +132,7 @@ def operation(
         body,
         body_schema or {},
         one_or_many,
+        body_optional,
         content or {},
         parameters,
         security,
@@ -198,7 +201,8 @@ def _entry(route: Route, described: Operation) -> Schema:
     if schema := _body_schema(described):
         content = {JSON: {"schema": schema}, **content}
     if content:
-        entry["requestBody"] = {"required": True, "content": content}
+        required = not described.body_optional
+        entry["requestBody"] = {"required": required, "content": content}
     return entry
 
 

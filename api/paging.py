@@ -1,15 +1,14 @@
 """Pages of a list: `?page=&limit=` in, `meta` out."""
 
-from collections.abc import Collection
-
 from msgspec import Struct, field
 from sanic import Request
 
-from api.problems import Refusal
+from api.parameters import Parameters
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 PAGE_MAX = 1_000_000
+PAGE_NAMES = ("page", "limit")
 
 PAGE_PARAMETERS = (
     {
@@ -57,32 +56,13 @@ class Page(Struct, frozen=True):
         return Meta(total, self.number, self.limit, -(-total // self.limit))
 
 
-def read_page(request: Request, *, beside: Collection[str] = ()) -> Page:
-    """Read `page` and `limit`, refusing what is no whole number within bounds.
+def read_page(request: Request) -> Page:
+    """Read `page` and `limit` of a route that has no other parameters."""
+    return page_of(Parameters(request, PAGE_NAMES))
 
-    beside: further parameters of the route; all else is refused, and what is given twice.
-    """
-    # Blank values count: `?page=` is a mistake to be told of.
-    given = request.get_args(keep_blank_values=True)
-    for name in given:
-        if name not in {"page", "limit", *beside}:
-            known = ", ".join(["page", "limit", *beside])
-            raise Refusal(400, f"{name[:40]}: no such parameter, there are {known}")
-        times = len(given.getlist(name))
-        if times > 1:
-            raise Refusal(400, f"{name}: may be given once, not {times} times")
+
+def page_of(parameters: Parameters) -> Page:
+    """Return the page that is asked for."""
     return Page(
-        _whole(given.get("page"), "page", 1, PAGE_MAX),
-        _whole(given.get("limit"), "limit", LIMIT_DEFAULT, LIMIT_MAX),
+        parameters.whole("page", 1, PAGE_MAX), parameters.whole("limit", LIMIT_DEFAULT, LIMIT_MAX)
     )
-
-
-def _whole(text: str | None, name: str, default: int, most: int) -> int:
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise Refusal(400, f"{name}: give a whole number from 1 to {most}")
-    number = int(text)
-    if not 1 <= number <= most:
-        raise Refusal(400, f"{name}: {number} is outside 1 to {most}")
-    return number

@@ -15,7 +15,16 @@ from sanic.constants import HTTP_METHODS
 from sanic.exceptions import MethodNotAllowed, PayloadTooLarge, RequestCancelled, SanicException
 from sanic.http import Http
 
-from tocsin.errors import AlreadyExists, BrokerError, NotFound, StorageError
+from tocsin.errors import (
+    AlreadyExists,
+    BrokerError,
+    NotFound,
+    StaleRevision,
+    StorageError,
+    TocsinError,
+    TookTooLong,
+    WrongState,
+)
 
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -27,6 +36,13 @@ CLIENT_GONE = 499
 # Unique without asking the system for random bytes at every request.
 _PROCESS = secrets.token_hex(6)
 _NUMBERS = itertools.count(1)
+_STATUSES: dict[type[TocsinError], int] = {
+    NotFound: 404,
+    AlreadyExists: 409,
+    WrongState: 409,
+    StaleRevision: 412,
+    TookTooLong: 504,
+}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -138,10 +154,9 @@ def _allowed_methods(request: Request) -> list[str]:
 def _refusal(exception: BaseException) -> Refusal | None:
     if isinstance(exception, Refusal):
         return exception
-    if isinstance(exception, NotFound):
-        return Refusal(404, str(exception))
-    if isinstance(exception, AlreadyExists):
-        return Refusal(409, str(exception))
+    for kind, status in _STATUSES.items():
+        if isinstance(exception, kind):
+            return Refusal(status, str(exception))
     if isinstance(exception, (StorageError, BrokerError)):
         return unavailable(str(exception))
     if isinstance(exception, SanicException):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Raw, Struct
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import scalar_row
 
 from sql.ledger import Ledger, read_ledger
 from sql.reader import Reader, with_reader
@@ -16,20 +16,17 @@ from tocsin.errors import NotFound
 
 _SQL = statements("incidents")
 
-_MOMENTS = {"OPEN": "reopened", "ACKNOWLEDGED": "acknowledged", "RESOLVED": "resolved"}
-"""What a person's change of the status is called in the timeline."""
-
-_RECLASSIFIED = "reclassified"
-PERSON_MOMENTS = frozenset({*_MOMENTS.values(), _RECLASSIFIED})
-"""What people's entries in the timeline are called."""
-
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _ALL_WINDOWS = 10**9
-_NO_SUCH = "nothing goes by that id"
+_NO_SUCH = "there is no incident of this id"
 
 
 class IncidentRow(Struct, frozen=True, kw_only=True):
-    """An incident with the evidence that it was opened on; times are aware UTC."""
+    """An incident with the evidence that it was opened on; times are aware UTC.
+
+    Of one that a person opened, what the detection would say is None. revision: the number of the
+    newest entry in its timeline.
+    """
 
     id: str
     kind: str
@@ -37,14 +34,14 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     service_id: str
     status: str
     severity: str
-    observed: int
+    observed: int | None
     mean: float | None
     sigma: float | None
     z: float | None
     guarded_z: float | None
-    peak_z: float
-    baseline_windows: int
-    window_start: datetime
+    peak_z: float | None
+    baseline_windows: int | None
+    window_start: datetime | None
     first_window: datetime
     confirmed_window: datetime | None
     resolved_window: datetime | None
@@ -53,9 +50,11 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     confirmed_at: datetime | None
     resolved_at: datetime | None
     detected_at: datetime
-    detected_late: bool
+    detected_late: bool | None
     updated_at: datetime
-    settings_version: int
+    settings_version: int | None
+    assignee: str | None
+    revision: int
 
 
 class LogRow(Struct, frozen=True, kw_only=True):
@@ -71,24 +70,24 @@ class LogRow(Struct, frozen=True, kw_only=True):
 
 
 class IncidentFilter(Struct, frozen=True, kw_only=True):
-    """Which incidents are wanted: those with these values; None leaves one open."""
+    """Which incidents are wanted: those with these values; None leaves one open.
+
+    since, until: opened from then on, before then.
+    """
 
     service_id: str | None = None
     status: str | None = None
     severity: str | None = None
     kind: str | None = None
     confirmed: bool | None = None
+    assignee: str | None = None
+    is_assigned: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the statement's values."""
         return {name: getattr(self, name) for name in self.__struct_fields__}
-
-
-class _Standing(Struct, frozen=True):
-    """What of an incident people change."""
-
-    status: str
-    severity: str
 
 
 class IncidentTable:
@@ -118,32 +117,6 @@ class IncidentTable:
         async with self._reader.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute(_SQL["find_incidents"], {"prefix": prefix})
             return await cursor.fetchall()
-
-    async def change(
-        self, incident_id: str, *, user_id: str, status: str | None, severity: str | None
-    ) -> IncidentRow:
-        """Set what is not None, with an entry in the timeline for each thing that it changes.
-
-        Returns the incident as it is now. Raises NotFound.
-        """
-        key = {"id": incident_id}
-        async with self._reader.connection() as conn, conn.transaction():
-            async with conn.cursor(row_factory=class_row(_Standing)) as cursor:
-                await cursor.execute(_SQL["lock_incident"], key)
-                before = await cursor.fetchone()
-            if before is None:
-                raise NotFound(_NO_SUCH)
-            if status not in {None, before.status}:
-                await conn.execute(_SQL["update_status"], {**key, "status": status})
-                moment, note = _MOMENTS[str(status)], f"was {before.status}"
-                entry = {**key, "moment": moment, "user_id": user_id, "note": note}
-                await conn.execute(_SQL["insert_person_event"], entry)
-            if severity not in {None, before.severity}:
-                await conn.execute(_SQL["update_severity"], {**key, "severity": severity})
-                note = f"was {before.severity}"
-                entry = {**key, "moment": _RECLASSIFIED, "user_id": user_id, "note": note}
-                await conn.execute(_SQL["insert_person_event"], entry)
-        return await self.get(incident_id)
 
     async def count_timeline(self, incident_id: str) -> int:
         """Return how many entries an incident's timeline has."""

@@ -103,7 +103,7 @@ async def read_ledger(conn: AsyncConnection, incident_id: str, *, windows_max: i
             await cursor.execute(_SQL["select_incident"], values)
             incident = await cursor.fetchone()
         if incident is None:
-            raise NotFound("nothing goes by that id")
+            raise NotFound("the detection has opened no incident of this id")
         async with conn.cursor(row_factory=class_row(StoredWindow)) as cursor:
             await cursor.execute(_SQL["select_windows"], values)
             windows = await cursor.fetchall()

@@ -18,6 +18,7 @@ class TimelineEntry(Struct, frozen=True):
     """One step in an incident's life: what the detection decided, or what a person did.
 
     seq: rises with time within an incident. actor: None for the detection.
+    severity, status, assignee: of the incident after this.
     window_start, count, z: of the window that decided, where one did.
     """
 
@@ -28,6 +29,7 @@ class TimelineEntry(Struct, frozen=True):
     actor: str | None
     severity: str
     status: str
+    assignee: str | None
     window_start: datetime | None
     count: int | None
     z: float | None

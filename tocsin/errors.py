@@ -8,13 +8,16 @@ TocsinError
 │   ├── NoTimescale      the server lacks the TimescaleDB extension
 │   ├── SchemaOutdated   migrations are missing
 │   ├── FlowRunning      another flow reads the topic
-│   └── PositionMoved    another flow wrote the same partition
+│   ├── PositionMoved    another flow wrote the same partition
+│   └── TookTooLong      a question was given up for the time it took
 ├── RecoveryDamaged      the recovery store cannot be read
 ├── RecoveryTaken        another flow uses the recovery store
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
 ├── Disagreement         an incident is not what its ledger says
 ├── NotSent              a dead letter was not sent again
+├── StaleRevision        an incident was changed since it was read
+├── WrongState           what was asked does not go with how things are
 ├── AlreadyExists        a user or key with that name is there
 ├── LastAdmin            nobody would be left to administer
 └── NotFound             nothing goes by that id
@@ -57,6 +60,10 @@ class PositionMoved(StorageError):
     """Another flow moved the position of a partition that this one writes."""
 
 
+class TookTooLong(StorageError):
+    """The database was asked something that it could not answer within the time it was given."""
+
+
 class RecoveryDamaged(TocsinError):
     """The recovery store cannot be read, or does not fit the topic."""
 
@@ -83,6 +90,14 @@ class NotSent(TocsinError):
 
 class AlreadyExists(TocsinError):
     """Something with that name exists."""
+
+
+class StaleRevision(TocsinError):
+    """Somebody has changed an incident since the one who would change it has read it."""
+
+
+class WrongState(TocsinError):
+    """What was asked for does not go with the state that something is in."""
 
 
 class LastAdmin(TocsinError):

@@ -5,7 +5,7 @@ CREATE TYPE verdict AS ENUM
     ('warming_up', 'below_minimum', 'normal', 'signal', 'breach', 'fire', 'unknown');
 CREATE TYPE incident_severity AS ENUM ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL');
 CREATE TYPE incident_status AS ENUM ('OPEN', 'ACKNOWLEDGED', 'RESOLVED');
-CREATE TYPE incident_kind AS ENUM ('errors', 'silence');
+CREATE TYPE incident_kind AS ENUM ('errors', 'silence', 'manual');
 CREATE TYPE user_role AS ENUM ('viewer', 'operator', 'admin');
 
 -- Offsets ------------------------------------------------------------------------------------
@@ -194,48 +194,59 @@ CREATE TABLE incidents (
     title            text              NOT NULL,
     status           incident_status   NOT NULL,
     severity         incident_severity NOT NULL,
-    window_start     timestamptz       NOT NULL,
+    assignee         text,
+    window_start     timestamptz,
     first_window     timestamptz       NOT NULL,
     confirmed_window timestamptz,
     resolved_window  timestamptz,
     resolve_reason   text,
-    observed         bigint            NOT NULL,
+    observed         bigint,
     z                double precision,
     guarded_z        double precision,
-    peak_z           double precision  NOT NULL,
+    peak_z           double precision,
     mean             double precision GENERATED ALWAYS AS
         (baseline_errors::float8 / nullif(baseline_windows, 0)) STORED,
     sigma            double precision GENERATED ALWAYS AS
         (sqrt((baseline_windows * baseline_squares - baseline_errors * baseline_errors)::float8)
             / nullif(baseline_windows, 0)) STORED,
-    baseline_windows integer           NOT NULL,
-    baseline_errors  numeric           NOT NULL,
-    baseline_squares numeric           NOT NULL,
+    baseline_windows integer,
+    baseline_errors  numeric,
+    baseline_squares numeric,
     guarded_windows  integer,
     guarded_errors   numeric,
     guarded_squares  numeric,
     guarded_records  numeric,
-    settings_version integer           NOT NULL,
+    settings_version integer,
     opened_at        timestamptz       NOT NULL,
     confirmed_at     timestamptz,
     resolved_at      timestamptz,
     detected_at      timestamptz       NOT NULL DEFAULT clock_timestamp(),
     updated_at       timestamptz       NOT NULL DEFAULT clock_timestamp(),
-    detected_late    boolean           NOT NULL,
-    calm_windows     integer           NOT NULL,
-    absorbed         boolean           NOT NULL,
-    hot_window       timestamptz       NOT NULL,
-    machine_status   incident_status   NOT NULL,
-    machine_severity incident_severity NOT NULL,
+    detected_late    boolean,
+    calm_windows     integer,
+    absorbed         boolean,
+    hot_window       timestamptz,
+    machine_status   incident_status,
+    machine_severity incident_severity,
     person_resolved_at timestamptz,
+    deleted_at       timestamptz,
     evidence_at      timestamptz,
-    incarnation      smallint          NOT NULL,
-    "offset"         bigint            NOT NULL,
-    clock_start      timestamptz       NOT NULL
+    incarnation      smallint,
+    "offset"         bigint,
+    clock_start      timestamptz,
+    CONSTRAINT incidents_whole_or_manual CHECK (
+        num_nulls(window_start, observed, peak_z, baseline_windows, baseline_errors,
+                  baseline_squares, settings_version, detected_late, calm_windows, absorbed,
+                  hot_window, machine_status, machine_severity, incarnation, "offset", clock_start)
+            = CASE WHEN kind = 'manual' THEN 16 ELSE 0 END)
 );
-COMMENT ON TABLE incidents IS 'Spikes of errors, each with the evidence that it was opened on.';
+COMMENT ON TABLE incidents IS
+    'Spikes of errors and silences, each with the evidence that it was opened on, and what people opened by hand (kind manual), of which nothing of the detection is set.';
 COMMENT ON COLUMN incidents.id IS
-    'First 16 bytes of SHA-256 over "service|window start in epoch ms", in hex.';
+    'First 16 bytes of SHA-256 over "service|window start in epoch ms", in hex; of kind manual at random.';
+COMMENT ON COLUMN incidents.assignee IS 'The e-mail address of the person who looks after it.';
+COMMENT ON COLUMN incidents.deleted_at IS
+    'When an admin deleted it: nobody sees it any more, but the detection still counts on it.';
 COMMENT ON COLUMN incidents.window_start IS 'The window that opened it.';
 COMMENT ON COLUMN incidents.first_window IS 'Where it begins; a straggler may move it back.';
 COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it was last judged.';
@@ -258,6 +269,11 @@ CREATE INDEX incidents_confirmed ON incidents (opened_at DESC, id DESC)
 CREATE INDEX incidents_unresolved ON incidents (opened_at DESC, id DESC)
     WHERE status <> 'RESOLVED';
 CREATE INDEX incidents_silence ON incidents (opened_at DESC, id DESC) WHERE kind = 'silence';
+CREATE INDEX incidents_manual ON incidents (opened_at DESC, id DESC) WHERE kind = 'manual';
+CREATE INDEX incidents_assignee ON incidents (lower(assignee), opened_at DESC, id DESC)
+    WHERE assignee IS NOT NULL;
+-- How many are open of a service.
+CREATE INDEX incidents_open ON incidents (service_id) WHERE status <> 'RESOLVED';
 
 CREATE TABLE incident_events (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -267,6 +283,7 @@ CREATE TABLE incident_events (
     actor        text,
     severity     incident_severity NOT NULL,
     status       incident_status   NOT NULL,
+    assignee     text,
     window_start timestamptz,
     count        bigint,
     z            double precision,

@@ -5,70 +5,60 @@ WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
   AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
   AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
   AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
-  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean);
+  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
+  AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
+  AND (%(is_assigned)s::boolean IS NULL OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
+  AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
+  AND deleted_at IS NULL;
 
 -- name: select_incidents
-SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
-       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+-- The revision of those on the page alone.
+SELECT page.id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z,
+       peak_z, baseline_windows, window_start, first_window, confirmed_window, resolved_window,
        resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
-       updated_at, settings_version
-FROM incidents
-WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
-  AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
-  AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
-  AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
-  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
-ORDER BY opened_at DESC, id DESC
-LIMIT %(limit)s OFFSET %(offset)s;
+       updated_at, settings_version, assignee,
+       (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = page.id) AS revision
+FROM (
+    SELECT *
+    FROM incidents
+    WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
+      AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+      AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
+      AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
+      AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
+      AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
+      AND (%(is_assigned)s::boolean IS NULL OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
+      AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
+      AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
+      AND deleted_at IS NULL
+    ORDER BY opened_at DESC, id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+) AS page
+ORDER BY opened_at DESC, page.id DESC;
 
 -- name: select_incident
 SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
        baseline_windows, window_start, first_window, confirmed_window, resolved_window,
        resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
-       updated_at, settings_version
+       updated_at, settings_version, assignee,
+       (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = %(id)s) AS revision
 FROM incidents
-WHERE id = %(id)s;
+WHERE id = %(id)s AND deleted_at IS NULL;
 
 -- name: find_incidents
 -- A range, which the primary key finds: "g" comes after every digit of an id.
-SELECT id FROM incidents WHERE id >= %(prefix)s AND id < %(prefix)s || 'g' LIMIT 2;
-
--- name: lock_incident
-SELECT status::text, severity::text FROM incidents WHERE id = %(id)s FOR UPDATE;
-
--- name: update_status
-UPDATE incidents
-SET status = %(status)s::incident_status,
-    resolved_at = CASE
-        WHEN %(status)s::incident_status = 'RESOLVED' THEN coalesce(resolved_at, clock_timestamp())
-        WHEN resolved_window IS NOT NULL THEN resolved_at
-    END,
-    person_resolved_at = CASE
-        WHEN %(status)s::incident_status = 'RESOLVED' THEN clock_timestamp()
-    END,
-    updated_at = clock_timestamp()
-WHERE id = %(id)s;
-
--- name: update_severity
-UPDATE incidents
-SET severity = %(severity)s::incident_severity, updated_at = clock_timestamp()
-WHERE id = %(id)s;
-
--- name: insert_person_event
--- An entry without an actor is the detection's: a person who is gone is named by their id.
-INSERT INTO incident_events (incident_id, moment, actor, severity, status, note)
-SELECT id, %(moment)s,
-       coalesce((SELECT email FROM users WHERE users.id::text = %(user_id)s), %(user_id)s),
-       severity, status, %(note)s
-FROM incidents
-WHERE id = %(id)s;
+-- Of the detection alone: what a person opened can't be recomputed.
+SELECT id FROM incidents
+WHERE id >= %(prefix)s AND id < %(prefix)s || 'g' AND kind <> 'manual'
+LIMIT 2;
 
 -- name: count_timeline
 SELECT count(*) FROM incident_events WHERE incident_id = %(id)s;
 
 -- name: select_timeline
 SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
-       event.status::text, event.window_start, event.count, event.z, event.note,
+       event.status::text, event.assignee, event.window_start, event.count, event.z, event.note,
        incident.service_id, incident.kind::text, incident.title
 FROM incident_events AS event
 JOIN incidents AS incident ON incident.id = event.incident_id

@@ -3,7 +3,7 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- name: select_incident
--- As the detection left it: without what people did.
+-- As the detection left it: without what people did, and none that they opened.
 SELECT id AS incident_id, service_id, kind::text, title,
        (extract(epoch FROM window_start) * 1000)::bigint AS window_start_ms,
        (extract(epoch FROM first_window) * 1000)::bigint AS low_start_ms,
@@ -21,7 +21,7 @@ SELECT id AS incident_id, service_id, kind::text, title,
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
        settings_version, "offset", (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
 FROM incidents
-WHERE id = %(id)s;
+WHERE id = %(id)s AND kind <> 'manual';
 
 -- name: select_windows
 -- From the service's first window on, as the incident's window tells it, or as many as are wanted

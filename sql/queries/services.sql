@@ -35,7 +35,8 @@ JOIN error_windows AS kept
 ORDER BY kept.service_id, kept.window_start DESC;
 
 -- name: select_last_incidents
--- Of every service and kind the open incident, else the one that was resolved last.
+-- Of every service and kind the open incident, else the one that was resolved last; of those that
+-- people opened the detection knows nothing.
 SELECT DISTINCT ON (service_id, kind)
        id AS incident_id, service_id, kind::text, title,
        (extract(epoch FROM window_start) * 1000)::bigint AS window_start_ms,
@@ -54,5 +55,6 @@ SELECT DISTINCT ON (service_id, kind)
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
        settings_version, "offset", (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
 FROM incidents
+WHERE kind <> 'manual'
 ORDER BY service_id, kind, machine_status = 'OPEN' DESC, resolved_window DESC NULLS LAST,
          window_start DESC;

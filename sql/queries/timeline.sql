@@ -6,7 +6,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('tocsin incident outbox'));
 
 -- name: select_unpublished
 SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
-       event.status::text, event.window_start, event.count, event.z, event.note,
+       event.status::text, event.assignee, event.window_start, event.count, event.z, event.note,
        incident.service_id, incident.kind::text, incident.title
 FROM incident_events AS event
 JOIN incidents AS incident ON incident.id = event.incident_id
@@ -37,7 +37,8 @@ LIMIT %(limit)s;
 -- name: keep_evidence
 WITH incident AS (
     SELECT id, service_id, first_window,
-           coalesce(resolved_window, hot_window) + INTERVAL '1 minute' AS ends
+           CASE WHEN kind = 'manual' THEN coalesce(resolved_at, 'infinity')
+                ELSE coalesce(resolved_window, hot_window) + INTERVAL '1 minute' END AS ends
     FROM incidents WHERE id = %(id)s
 ),
 lines AS (

@@ -142,25 +142,25 @@ WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
 -- name: insert_incident_event
 -- What a person has decided on the incident goes for the detection's entries too.
 INSERT INTO incident_events (
-    incident_id, moment, at, window_start, severity, status, count, z)
+    incident_id, moment, at, window_start, severity, status, assignee, count, z)
 SELECT id, %(moment)s, %(at)s, %(window_start)s,
        CASE WHEN severity = machine_severity THEN %(severity)s ELSE severity END,
        CASE WHEN status = 'ACKNOWLEDGED' OR person_resolved_at IS NOT NULL
             THEN status ELSE %(status)s END,
-       %(count)s, %(z)s
+       assignee, %(count)s, %(z)s
 FROM incidents
 WHERE id = %(incident_id)s
 ON CONFLICT (incident_id, moment) WHERE actor IS NULL AND moment <> 'reopened' DO NOTHING;
 
 -- name: reopen_incidents
--- A person has resolved it, and a window that began after that is abnormal again.
+-- A person has resolved or deleted it, and a window that began after that is abnormal again.
 WITH reopened AS (
     UPDATE incidents
-    SET status = 'OPEN', resolved_at = NULL, person_resolved_at = NULL,
+    SET status = 'OPEN', resolved_at = NULL, person_resolved_at = NULL, deleted_at = NULL,
         updated_at = clock_timestamp()
     WHERE id = ANY(%(ids)s) AND status = 'RESOLVED' AND machine_status = 'OPEN'
       AND hot_window > person_resolved_at
-    RETURNING id, severity, status, hot_window
+    RETURNING id, severity, status, assignee, hot_window
 )
-INSERT INTO incident_events (incident_id, moment, severity, status, window_start)
-SELECT id, 'reopened', severity, status, hot_window FROM reopened;
+INSERT INTO incident_events (incident_id, moment, severity, status, assignee, window_start)
+SELECT id, 'reopened', severity, status, assignee, hot_window FROM reopened;

@@ -1,5 +1,6 @@
 """Lists of incidents narrowed down, each by an index."""
 
+from datetime import datetime, timezone
 from typing import Any
 
 import psycopg
@@ -27,13 +28,27 @@ MANY = """
           from generate_series(1, 20000) as number) as numbered
 """
 
-FILTERS = [
+NOW = datetime.now(timezone.utc)
+MANUAL = """
+    insert into incidents (id, service_id, kind, title, severity, status, assignee, first_window,
+                           opened_at)
+    select md5('m' || number), 'service-1', 'manual', 'By hand', 'HIGH', 'OPEN',
+           case when number % 3 = 0 then 'ada@example.org' end, at, at
+    from (select number, now() - number * interval '1 minute' as at
+          from generate_series(1, 60) as number) as numbered
+"""
+
+FILTERS: list[tuple[dict[str, Any], str]] = [
     ({}, "incidents_newest"),
     ({"service_id": "service-7"}, "incidents_service"),
     ({"status": "OPEN"}, "incidents_unresolved"),
     ({"severity": "LOW"}, "incidents_severity"),
     ({"kind": "silence"}, "incidents_silence"),
+    ({"kind": "manual"}, "incidents_manual"),
     ({"confirmed": True}, "incidents_confirmed"),
+    ({"assignee": "ADA@example.org"}, "incidents_assignee"),
+    ({"since": NOW - 5 * MINUTE}, "incidents_newest"),
+    ({"since": NOW - 90 * MINUTE, "until": NOW - 80 * MINUTE}, "incidents_newest"),
 ]
 
 
@@ -72,13 +87,40 @@ def test_each_filter_leaves_those_with_its_value_newest_first(
     assert [row["confirmed"] for row in get(api, "/incidents", confirmed="true")["data"]] == [True]
 
 
+def test_time_range_is_when_it_was_opened(api: Api, database: psycopg.Connection) -> None:
+    first, second, third = (
+        add_incident(database, opened=FIRST + number * MINUTE) for number in range(3)
+    )
+    assert ids(api, **{"from": "2026-03-02T08:01:00Z"}) == [third, second]
+    assert ids(api, to="2026-03-02T08:01:00Z") == [first]
+    assert ids(api, **{"from": "2026-03-02T09:01:00+01:00", "to": "2026-03-02T08:02:00Z"}) == [
+        second
+    ]
+
+
+def test_assignee_is_found_by_address_by_me_and_by_none(
+    api: Api, database: psycopg.Connection
+) -> None:
+    mine, free = (add_incident(database, opened=FIRST + number * MINUTE) for number in range(2))
+    answer = api.client.patch(
+        f"/incidents/{mine}", json={"assignee": "me"}, headers=api.headers("operator")
+    )
+    address = answer.json()["assignee"]
+    assert ids(api, assignee=address.upper()) == [mine]
+    assert ids(api, assignee="none") == [free]
+    assert ids(api, assignee="me") == []  # a viewer is nobody's assignee
+    found = api.client.get("/incidents?assignee=me", headers=api.headers("operator")).json()
+    assert [row["id"] for row in found["data"]] == [mine]
+
+
 def test_each_filter_has_an_index(database_url: str) -> None:
     statement = b"explain " + statements("incidents")["select_incidents"]
     with psycopg.connect(database_url, cursor_factory=psycopg.ClientCursor) as conn:
         conn.execute(MANY)
+        conn.execute(MANUAL)
         conn.execute("analyze incidents")
         for chosen, index in FILTERS:
-            values: dict[str, Any] = IncidentFilter(**chosen).values()  # type: ignore[arg-type]
+            values: dict[str, Any] = IncidentFilter(**chosen).values()
             rows = conn.execute(statement, {**values, "limit": 20, "offset": 0}).fetchall()
             plan = "\n".join(line for (line,) in rows)
             assert f"Index Scan using {index} " in plan, plan

@@ -143,11 +143,38 @@ def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -
         {"service_id": "x" * 129},
         {"service_id": "a\0b"},
         {"title": "Anomaly Detected"},
+        {"assignee": ""},
+        {"assignee": "a\0b"},
+        {"assignee": "x" * 255},
+        {"from": "yesterday"},
+        {"from": "2026-03-02T08:00:00"},
+        {"from": "1; DROP TABLE incidents"},
+        {"to": "0001-01-01T00:00:00+14:00"},
+        {"to": "9999-12-31T23:59:59-14:00"},
+        {"from": "2026-03-02T08:00:00Z", "to": "2026-03-02T08:00:00Z"},
+        {"from": ["2026-03-02T08:00:00Z"] * 2},
     ],
 )
 def test_page_or_filter_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) -> None:
     answer = api.client.get("/incidents", params=parameters, headers=api.headers())
     assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize("query", ["service_id=%ff", "%c3%28=1", "assignee=%ed%a0%80"])
+def test_query_that_is_not_utf_8_is_refused(api: Api, query: str) -> None:
+    answer = api.client.get(f"/incidents?{query}", headers=api.headers())
+    assert "not UTF-8" in assert_problem(answer, 400)["detail"]
+
+
+def test_parameter_that_is_misspelt_is_refused_with_a_hint(api: Api) -> None:
+    answer = api.client.get("/incidents?servcie_id=checkout", headers=api.headers())
+    assert "did you mean service_id?" in assert_problem(answer, 400)["detail"]
+
+
+@pytest.mark.parametrize("name", ["service_id", "assignee"])
+def test_sql_in_a_text_is_text(api: Api, database: psycopg.Connection, name: str) -> None:
+    add_incident(database)
+    assert get(api, "/incidents", **{name: "' OR '1'='1' --"})["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +202,17 @@ def test_a_page_of_an_incident_may_be_chosen_once(
 )
 @pytest.mark.parametrize(
     ("method", "suffix"),
-    [("GET", ""), ("GET", "/logs"), ("GET", "/timeline"), ("GET", "/explain"), ("PATCH", "")],
+    [
+        ("GET", ""),
+        ("GET", "/logs"),
+        ("GET", "/timeline"),
+        ("GET", "/explain"),
+        ("PATCH", ""),
+        ("DELETE", ""),
+        ("POST", "/acknowledge"),
+        ("POST", "/resolve"),
+        ("POST", "/comments"),
+    ],
 )
 def test_unknown_incident_is_not_found(
     api: Api, incident_id: str, method: str, suffix: str
@@ -183,8 +220,10 @@ def test_unknown_incident_is_not_found(
     answer = api.client.request(
         method,
         f"/incidents/{incident_id}{suffix}",
-        headers=api.headers("operator"),
-        json={"status": "RESOLVED"} if method == "PATCH" else None,
+        headers=api.headers("admin"),
+        json={"PATCH": {"status": "RESOLVED"}, "POST": {"text": "?"}}.get(method)
+        if suffix in {"", "/comments"}
+        else None,
     )
     assert_problem(answer, 404)
 
@@ -236,11 +275,33 @@ def test_operator_acknowledges_resolves_and_reclassifies(
     assert (reopened["status"], reopened["resolved_at"]) == ("OPEN", None)
 
 
-def test_viewer_changes_nothing(api: Api, database: psycopg.Connection) -> None:
+@pytest.mark.parametrize(
+    ("role", "method", "suffix", "content"),
+    [
+        ("viewer", "PATCH", "", {"status": "RESOLVED"}),
+        ("viewer", "POST", "/acknowledge", None),
+        ("viewer", "POST", "/resolve", {"note": "mine"}),
+        ("viewer", "POST", "/comments", {"text": "mine"}),
+        ("viewer", "DELETE", "", None),
+        ("operator", "DELETE", "", None),
+    ],
+)
+def test_role_that_does_not_suffice_changes_nothing(
+    api: Api, database: psycopg.Connection, role: str, method: str, suffix: str, content: object
+) -> None:
     path = f"/incidents/{add_incident(database)}"
-    answer = api.client.patch(path, json={"status": "RESOLVED"}, headers=api.headers("viewer"))
+    before = get(api, path)
+    answer = api.client.request(method, path + suffix, json=content, headers=api.headers(role))
     assert_problem(answer, 403)
-    assert get(api, path)["status"] == "OPEN"
+    assert get(api, path) == before
+    assert get(api, f"{path}/timeline")["data"] == []
+
+
+def test_viewer_opens_no_incident(api: Api, database: psycopg.Connection) -> None:
+    content = {"service_id": "checkout", "title": "mine", "severity": "LOW"}
+    answer = api.client.post("/incidents", json=content, headers=api.headers("viewer"))
+    assert_problem(answer, 403)
+    assert get(api, "/incidents")["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -255,6 +316,11 @@ def test_viewer_changes_nothing(api: Api, database: psycopg.Connection) -> None:
         {"severity": ["LOW"]},
         {"title": "mine"},
         {"status": "RESOLVED", "z": 0},
+        {"status": "RESOLVED", "assignee": 1},
+        {"status": "RESOLVED", "assignee": ""},
+        {"status": "RESOLVED", "assignee": "nobody@example.org"},
+        {"status": "RESOLVED", "assignee": "' OR role = 'admin' --"},
+        {"status": "RESOLVED", "assignee": "a\0b"},
         [],
         "RESOLVED",
     ],
@@ -276,7 +342,12 @@ def test_change_that_cannot_be_changes_nothing(
         ("GET", f"/incidents/{'0' * 32}/logs"),
         ("GET", f"/incidents/{'0' * 32}/timeline"),
         ("GET", f"/incidents/{'0' * 32}/explain"),
+        ("POST", "/incidents"),
         ("PATCH", f"/incidents/{'0' * 32}"),
+        ("DELETE", f"/incidents/{'0' * 32}"),
+        ("POST", f"/incidents/{'0' * 32}/acknowledge"),
+        ("POST", f"/incidents/{'0' * 32}/resolve"),
+        ("POST", f"/incidents/{'0' * 32}/comments"),
     ],
 )
 def test_incidents_need_a_token(api: Api, method: str, path: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.replay import GUARDED
 from flows.explain import Reach, explain
-from sql.incidents import PERSON_MOMENTS
+from sql.incident_changes import PERSON_MOMENTS
 from sql.timeline import TimelineEntry
 from tests.unit.detection.conftest import Replays
 from tocsin.detection import WINDOW_MS, Moment
