@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 
-from limits import RateLimitItem, parse
+from limits import parse
 from msgspec import Struct
 from sanic import Request
 
@@ -18,11 +18,12 @@ UNLIMITED_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class Rule(Struct, frozen=True):
-    """A limit, and how it is told."""
+    """A limit: so many of something in a window. prefix: of what is counted for each."""
 
-    name: str
-    item: RateLimitItem
-    wording: str
+    prefix: str
+    most: int
+    window_s: int
+    told: str
 
 
 class Limits:
@@ -81,20 +82,17 @@ class Limits:
             await self._take(self._account_logins, name, 1)
 
     async def _take(self, rule: Rule, who: str, cost: int) -> None:
-        most = rule.item.amount
-        if cost > most:
-            raise Refusal(
-                413, f"{cost} records, over the limit of {_told(rule)}: send fewer at once"
-            )
-        key = f"tocsin/{rule.name}/{who}"
-        if await self._counts.incr(key, rule.item.get_expiry(), cost) > most:
+        if cost > rule.most:
+            raise Refusal(413, f"{cost} records, over the limit of {rule.told}: send fewer at once")
+        key = rule.prefix + who
+        if await self._counts.incr(key, rule.window_s, cost) > rule.most:
             wait_s = max(1, math.ceil(await self._counts.get_expiry(key) - self._clock()))
             raise Refusal(
                 429,
-                f"over the limit of {_told(rule)}: try again in {wait_s} s",
+                f"over the limit of {rule.told}: try again in {wait_s} s",
                 headers={
                     "Retry-After": str(wait_s),
-                    "RateLimit-Limit": str(most),
+                    "RateLimit-Limit": str(rule.most),
                     "RateLimit-Remaining": "0",
                     "RateLimit-Reset": str(wait_s),
                 },
@@ -102,8 +100,9 @@ class Limits:
 
 
 def _rule(name: str, rate: str, wording: str) -> Rule | None:
-    return None if rate == "off" else Rule(name, parse(rate), wording)
-
-
-def _told(rule: Rule) -> str:
-    return f"{rule.item.amount} {rule.wording} in {rule.item.get_expiry()} s"
+    if rate == "off":
+        return None
+    item = parse(rate)
+    window_s = item.get_expiry()
+    told = f"{item.amount} {wording} in {window_s} s"
+    return Rule(f"tocsin/{name}/", item.amount, window_s, told)
