@@ -16,7 +16,7 @@ from flows.snapshot import (
     thaw_incidents,
     thaw_windows,
 )
-from flows.windows import Windows
+from flows.windows import Window, Windows
 from tocsin.detection import WINDOW_MS, ResolveReason, SettingsTimeline
 
 if TYPE_CHECKING:
@@ -104,6 +104,50 @@ class Detector:
             self._windows.now_ms = arrival_ms
             self._move(self._windows, window)
 
+    def reach(self, window: int, arrival_ms: int) -> None:
+        """Move the clock to where a record finds it: past a silence before it, then to its window.
+
+        What that closes, opens or resolves is stamped with the arrival; `apply` stamps it with that
+        of a run's last record.
+        """
+        windows = self._windows
+        if windows is not None:
+            windows.now_ms = arrival_ms
+            self._go(windows, window, arrival_ms)
+
+    def find(self, window: int) -> tuple[Window, int] | None:
+        """Return a kept window as it stands, with its errors on time and late; else None."""
+        windows = self._windows
+        if windows is None or not windows.is_kept(window) or window > windows.clock:
+            return None
+        found = windows.find(window)
+        late = 0 if windows.is_open(window) else windows.history.late_of(window)[0]
+        return found, found.errors + late
+
+    @property
+    def clock(self) -> int | None:
+        """The clock's window; None before the first record."""
+        return None if self._windows is None else self._windows.clock
+
+    @property
+    def open_incident(self) -> bool:
+        """Whether an incident of errors is open."""
+        return self._incidents.open is not None
+
+    @property
+    def open_silence(self) -> bool:
+        """Whether an incident of silence is open."""
+        return self._incidents.silences.open is not None
+
+    def drain_incidents(self) -> list[IncidentRow]:
+        """Return the incidents that changed since the last drain; build no rows of windows."""
+        if self._windows is not None:
+            self._windows.history.changed.clear()
+            self._build_incident_rows(self._windows)
+        rows, self._incident_rows = self._incident_rows, []
+        self._window_rows, self._incidents.journal.events = {}, []
+        return rows
+
     def drain(self) -> Outcome:
         """Return what changed since the last drain, each window and incident once."""
         self._build_rows()
@@ -171,16 +215,19 @@ class Detector:
         if windows is not None:
             windows.now_ms = run.last_arrival_ms
             windows.offset = min(windows.offset, run.offset - 1)
-            settings = self._timeline.versions[0]
-            if run.first_arrival_ms - windows.arrival_ms > settings.idle_ms:
-                self._move(windows, (run.first_arrival_ms - settings.idle_margin_ms) // WINDOW_MS)
-            if run.window > windows.clock and not windows.retired:
-                self._move(windows, run.window)
+            self._go(windows, run.window, run.first_arrival_ms)
         if windows is None or windows.retired:
             self._windows = windows = Windows.begin(run.window, self._timeline)
             windows.now_ms = run.last_arrival_ms
         windows.offset = run.offset
         return windows
+
+    def _go(self, windows: Windows, window: int, arrival_ms: int) -> None:
+        settings = self._timeline.versions[0]
+        if arrival_ms - windows.arrival_ms > settings.idle_ms:
+            self._move(windows, (arrival_ms - settings.idle_margin_ms) // WINDOW_MS)
+        if window > windows.clock and not windows.retired:
+            self._move(windows, window)
 
     def _amend(self, run: Run, windows: Windows) -> None:
         """Count a late run; judge the errors of its window again, on time and late together."""
@@ -241,6 +288,8 @@ class Detector:
         for number in sorted(windows.history.changed):
             self._window_rows[number] = window_row(self.service_id, number, windows)
         windows.history.changed.clear()
-        incidents = self._incidents
-        for incident in incidents.take_changed():
+        self._build_incident_rows(windows)
+
+    def _build_incident_rows(self, windows: Windows) -> None:
+        for incident in self._incidents.take_changed():
             self._incident_rows.append(incident_row(self.service_id, incident, windows))

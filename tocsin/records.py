@@ -31,8 +31,8 @@ _BRACE = ord("{")
 # PostgreSQL's text and jsonb refuse NUL and numbers of very many digits.
 _ESCAPE = b"\\u"
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_WIDE_NUMBER = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
-_NUMERIC_DIGITS_MAX = 10_000
+WIDE_NUMBER = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
+NUMERIC_DIGITS_MAX = 10_000
 
 
 class Level(str, Enum):
@@ -68,8 +68,9 @@ LEVEL_ALIASES: dict[str, str] = {
 }
 """Other names of the levels, as syslog, Java, Python and PostgreSQL spell them; any case."""
 
-_LEVELS = {level.value: level.value for level in Level} | LEVEL_ALIASES
-_LEVELS |= {name.lower(): level for name, level in _LEVELS.items()}
+LEVELS = {level.value: level.value for level in Level} | LEVEL_ALIASES
+"""The level that a spelling means, in capitals or in small letters."""
+LEVELS |= {name.lower(): level for name, level in LEVELS.items()}
 
 ServiceId = Annotated[str, Meta(min_length=1, max_length=128)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -107,7 +108,7 @@ _decode = msgspec.json.Decoder(LogRecord).decode
 
 def level_of(name: str) -> str:
     """Return the level that a producer's spelling means, or raise Refused."""
-    level = _LEVELS.get(name) or _LEVELS.get(name.upper())
+    level = LEVELS.get(name) or LEVELS.get(name.upper())
     if level is None:
         raise Refused(f"level: unknown level {name[:40]!r}, use DEBUG, INFO, WARN, ERROR or FATAL")
     return level
@@ -137,8 +138,8 @@ def parse_record(raw: bytes) -> LogRecord:
         raise Refused("metadata: expected an object")
     if _ESCAPE in raw and _NUL.search(raw):
         raise Refused("record: holds a NUL character, which the database cannot store")
-    if _WIDE_NUMBER.search(metadata) or len(metadata) > _NUMERIC_DIGITS_MAX:
-        _refuse_wide_numbers(metadata)
+    if WIDE_NUMBER.search(metadata) or len(metadata) > NUMERIC_DIGITS_MAX:
+        refuse_wide_numbers(metadata)
     return record
 
 
@@ -177,12 +178,14 @@ def metadata_of(record: LogRecord) -> str | None:
     return metadata.decode() if metadata and metadata != b"null" else None
 
 
-def _refuse_wide_numbers(metadata: bytes) -> None:
+def refuse_wide_numbers(metadata: bytes) -> None:
+    """Raise Refused if a JSON text has a number of more digits than the database keeps."""
+
     def check(digits: str) -> None:
         mantissa, _, exponent = digits.lower().partition("e")
         # The exponent's own length first: an int of a million digits is not for free.
-        if len(exponent) > _NUMERIC_DIGITS_MAX or (
-            len(mantissa) + abs(int(exponent or "0")) > _NUMERIC_DIGITS_MAX
+        if len(exponent) > NUMERIC_DIGITS_MAX or (
+            len(mantissa) + abs(int(exponent or "0")) > NUMERIC_DIGITS_MAX
         ):
             raise Refused("metadata: a number is beyond range")
 

@@ -1,0 +1,302 @@
+"""Many candidate settings on one service: those that agree so far share one detector.
+
+As long as nothing is abnormal to a candidate, the state of its detector depends on few of its
+numbers: on how its baselines are made, not on its thresholds. So candidates that make them alike
+share a detector that finds nothing abnormal, and one of them gets its own, a copy, just before the
+first error that is abnormal to it. It goes back when its incident is over and its state is again
+that of the shared one, to the last count.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from flows.detector import Detector
+from flows.exact import apply_exactly
+from flows.history import BREACHED, FLAGGED, UNKNOWN
+from flows.merging import TimedRun
+from flows.rows import IncidentRow
+from flows.snapshot import DetectorSnapshot, FrozenWindows
+from flows.verdict import limits_of
+from flows.windows import Window
+from tocsin.detection import DetectionSettings, SettingsTimeline
+
+_DEAF: Final = 2**62
+"""A minimum count that no window exceeds."""
+_DRAIN_EVERY: Final = 64
+_NEXT_LOOK: Final = 10
+_LEFT_OUT: Final = FLAGGED | UNKNOWN
+_ANY_ALIKE: Final = (
+    "threshold_sigma",
+    "critical_sigma",
+    "minimum_count",
+    "minimum_baseline_windows",
+    "breach_lift",
+    "confirm_sigma",
+    "confirm_run_windows",
+    "hot_sigma",
+    "calm_windows",
+    "absorb_windows",
+)
+"""What a detector's state does not depend on while nothing is abnormal."""
+
+_ALIKE: Final = tuple(
+    name for name in DetectionSettings.__struct_fields__ if name not in _ANY_ALIKE
+)
+
+
+class Plan(Struct, frozen=True):
+    """Which candidates share a detector on a service.
+
+    members: their numbers. shared: hears everything and finds nothing abnormal.
+    keenest: to it is abnormal whatever is to any member.
+    """
+
+    members: tuple[int, ...]
+    shared: SettingsTimeline
+    keenest: SettingsTimeline
+
+
+def plans_of(timelines: Sequence[SettingsTimeline]) -> list[Plan]:
+    """Return who shares with whom, of candidates with these settings for a service."""
+    groups: dict[object, list[int]] = {}
+    for number, timeline in enumerate(timelines):
+        key = tuple(
+            tuple(getattr(settings, name) for name in _ALIKE) for settings in timeline.versions
+        )
+        groups.setdefault(key, []).append(number)
+    return [_plan([timelines[number] for number in own], own) for own in groups.values()]
+
+
+def _plan(timelines: list[SettingsTimeline], members: list[int]) -> Plan:
+    versions = list(zip(*(timeline.versions for timeline in timelines), strict=True))
+    return Plan(
+        tuple(members),
+        SettingsTimeline(tuple(structs.replace(own[0], minimum_count=_DEAF) for own in versions)),
+        SettingsTimeline(tuple(_keenest(own) for own in versions)),
+    )
+
+
+def _keenest(settings: Sequence[DetectionSettings]) -> DetectionSettings:
+    least, most = (
+        {name: pick(getattr(one, name) for one in settings) for name in _ANY_ALIKE}
+        for pick in (min, max)
+    )
+    wide = {name: most[name] for name in ("critical_sigma", "confirm_sigma")}
+    calm = {name: getattr(settings[0], name) for name in ("calm_windows", "absorb_windows")}
+    return structs.replace(settings[0], **{**least, **wide, **calm})
+
+
+class _Judge:
+    """A candidate on a service.
+
+    own: its detector while it shares none. resolved: newest window of its incidents that are over.
+    rows: its incidents by id. look_at: the clock at which it is next seen whether it can go back.
+    """
+
+    __slots__ = ("look_at", "own", "resolved", "rows", "run_windows", "timeline")
+
+    def __init__(self, timeline: SettingsTimeline) -> None:
+        self.timeline = timeline
+        self.run_windows = max(settings.confirm_run_windows for settings in timeline.versions)
+        self.own: Detector | None = None
+        self.resolved: int | None = None
+        self.rows: dict[str, IncidentRow] = {}
+        self.look_at = 0
+
+    def drain(self) -> None:
+        if self.own is not None:
+            self.keep(self.own.drain_incidents())
+
+    def keep(self, rows: list[IncidentRow]) -> None:
+        for row in rows:
+            self.rows[row.incident_id] = row
+
+
+class _Bench:
+    """The candidates that share a detector."""
+
+    __slots__ = ("_applied", "_keenest", "_keenest_at", "_parted", "_plan", "judges", "shared")
+
+    def __init__(self, service_id: str, plan: Plan, judges: list[_Judge]) -> None:
+        self._plan = plan
+        self.judges = judges
+        self.shared: Detector | None = None
+        self._applied = 0
+        self._keenest_at: Window | None = None
+        self._keenest = 0
+        self._parted: list[_Judge] = []
+        if len(judges) == 1:
+            judges[0].own = Detector(service_id, judges[0].timeline)
+            self._parted.append(judges[0])
+        else:
+            self.shared = Detector(service_id, plan.shared)
+
+    def apply(self, timed: TimedRun) -> None:
+        run, shared = timed.run, self.shared
+        if shared is not None:
+            shared.reach(run.window, run.first_arrival_ms)
+            if run.errors:
+                self._part(shared, run.window, run.errors)
+            apply_exactly(shared, run, timed.error_arrivals)
+        for judge in self._parted:
+            apply_exactly(judge.own, run, timed.error_arrivals)  # type: ignore[arg-type]  # has one
+        self._applied += 1
+        if self._applied % _DRAIN_EVERY == 0:
+            self.drain()
+        self._reunite()
+
+    def reach(self, window: int, arrival_ms: int) -> None:
+        for detector in self._detectors():
+            detector.reach(window, arrival_ms)
+        self._reunite()
+
+    def advance(self, arrival_ms: int) -> None:
+        for detector in self._detectors():
+            detector.advance(arrival_ms)
+        self._reunite()
+
+    def drain(self) -> None:
+        rows = [] if self.shared is None else self.shared.drain_incidents()
+        for judge in self.judges:
+            if judge.own is None:
+                judge.keep(rows)
+            else:
+                judge.drain()
+
+    def _detectors(self) -> list[Detector]:
+        own = [judge.own for judge in self._parted if judge.own is not None]
+        return own if self.shared is None else [self.shared, *own]
+
+    def _part(self, shared: Detector, number: int, errors: int) -> None:
+        """Give their own detector to those to whom a window is abnormal with these errors more."""
+        found = shared.find(number)
+        if found is None:
+            return
+        window, count = found[0], found[1] + errors
+        keen = self._plan.keenest.at(number)
+        if count <= keen.minimum_count or count < self._least(window, keen):
+            return
+        for judge in self.judges:
+            if judge.own is None and count >= _limit(window, judge.timeline.at(number)):
+                self.drain()
+                snapshot = shared.snapshot()
+                incidents = structs.replace(snapshot.incidents, resolved_window=judge.resolved)
+                judge.own = Detector.restore(
+                    structs.replace(snapshot, incidents=incidents), judge.timeline
+                )
+                judge.look_at = 0
+                self._parted.append(judge)
+
+    def _least(self, window: Window, keen: DetectionSettings) -> int:
+        if window is not self._keenest_at:
+            self._keenest_at, self._keenest = window, _limit(window, keen)
+        return self._keenest
+
+    def _reunite(self) -> None:
+        """Let those go back whose detector says what the shared one says."""
+        shared = self.shared
+        if shared is None or not self._parted:
+            return
+        clock = shared.clock or 0
+        for judge in list(self._parted):
+            own = judge.own
+            if own is None or own.open_incident or clock < judge.look_at:
+                continue
+            snapshot = own.snapshot()
+            if _is_abnormal(own, judge.timeline) or not _agree(
+                snapshot, shared.snapshot(), judge.run_windows
+            ):
+                judge.look_at = clock + _NEXT_LOOK
+                continue
+            self.drain()
+            judge.resolved = snapshot.incidents.resolved_window
+            judge.own = None
+            self._parted.remove(judge)
+
+
+class Panel:
+    """All candidates on one service, in the order of their settings."""
+
+    def __init__(
+        self, service_id: str, timelines: Sequence[SettingsTimeline], plans: Sequence[Plan]
+    ) -> None:
+        self._judges = [_Judge(timeline) for timeline in timelines]
+        self._benches = [
+            _Bench(service_id, plan, [self._judges[number] for number in plan.members])
+            for plan in plans
+        ]
+
+    def apply(self, timed: TimedRun) -> None:
+        """Count a run and judge."""
+        for bench in self._benches:
+            bench.apply(timed)
+
+    def advance(self, arrival_ms: int) -> None:
+        """Move the clock, if the service has been silent for long before an arrival."""
+        for bench in self._benches:
+            bench.advance(arrival_ms)
+
+    def reach(self, window: int, arrival_ms: int) -> None:
+        """Move the clock at least to a window."""
+        for bench in self._benches:
+            bench.reach(window, arrival_ms)
+
+    def incidents(self) -> list[dict[str, IncidentRow]]:
+        """Return each candidate's incidents so far, by id."""
+        for bench in self._benches:
+            bench.drain()
+        return [judge.rows for judge in self._judges]
+
+
+def _limit(window: Window, settings: DetectionSettings) -> int:
+    """Return from how many errors on a window is abnormal."""
+    limits = limits_of(window.plain, window.guarded, settings)
+    return min(limits.signal, limits.breach)
+
+
+def _is_abnormal(detector: Detector, timeline: SettingsTimeline) -> bool:
+    clock = detector.clock
+    if clock is None:
+        return False
+    for number in (clock - 1, clock):
+        found = detector.find(number)
+        if found is not None and found[1] >= _limit(found[0], timeline.at(number)):
+            return True
+    return False
+
+
+def _agree(one: DetectorSnapshot, other: DetectorSnapshot, run_windows: int) -> bool:
+    """Tell whether two detectors will say the same, as long as nothing is abnormal."""
+    mine, theirs = one.incidents, other.incidents
+    if (mine.silence, mine.newest_silence) != (theirs.silence, theirs.newest_silence):
+        return False
+    if one.windows is None or other.windows is None:
+        return one.windows is other.windows
+    return _alike(one.windows, other.windows) and not _has_breach(one.windows, run_windows)
+
+
+def _alike(one: FrozenWindows, other: FrozenWindows) -> bool:
+    return (
+        (one.first, one.counters, one.previous, one.present, one.span, one.columns[:-1])
+        == (
+            other.first,
+            other.counters,
+            other.previous,
+            other.present,
+            other.span,
+            other.columns[:-1],
+        )
+    ) and all(
+        mark & _LEFT_OUT == theirs & _LEFT_OUT
+        for mark, theirs in zip(one.columns[-1], other.columns[-1], strict=True)
+    )
+
+
+def _has_breach(frozen: FrozenWindows, windows: int) -> bool:
+    marks = frozen.columns[-1]
+    newest = frozen.present.number - 2
+    return any(
+        marks[number % len(marks)] & BREACHED for number in range(newest - windows, newest + 1)
+    )
