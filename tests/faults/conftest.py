@@ -85,13 +85,15 @@ def make_rig(servers: Servers, tmp_path: Path) -> Iterator[Callable[..., Rig]]:
         return rig
 
     yield make
+    for rig, _ in made:
+        rig.close()
     # A test that failed in the middle of an outage leaves the servers as it found them.
     servers.kafka_proxy.resume()
     servers.database_proxy.resume()
-    servers.broker.start()
     servers.timescale.start()
-    for rig, names in made:
-        rig.close()
+    servers.broker.resume()
+    servers.broker.start()
+    for _, names in made:
         for name in names:
             drop = SQL("DROP DATABASE {} WITH (FORCE)")
             _execute(servers.timescale, drop.format(Identifier(name)))

@@ -33,7 +33,7 @@ class Form(Struct, frozen=True):
     pause_s: tuple[float, float]
 
 
-SHORT: Final = Form(kills=3, few_kills=1, outage_s=3, stop_s=3, pause_s=(0.3, 1.2))
+SHORT: Final = Form(kills=2, few_kills=1, outage_s=3, stop_s=3, pause_s=(0.3, 1.2))
 LONG: Final = Form(kills=25, few_kills=4, outage_s=60, stop_s=90, pause_s=(0.3, 3))
 
 

@@ -170,7 +170,7 @@ class Rig:
             self.look_after_flow()
             return condition()
 
-        wait_until(holds, what, deadline_s=WAIT_S, every_s=0.1)
+        wait_until(holds, what, deadline_s=WAIT_S, every_s=0.2)
 
     def wait_until_it_reads(self) -> None:
         """Wait until the flow has started."""
@@ -247,7 +247,7 @@ def wait_until_stored(line: Line, look_after: Callable[[], None]) -> None:
             return False
         return {(stage, part, end) for part, end in ends.items() for stage in STAGES} <= set(rows)
 
-    wait_until(stored, "all is stored", deadline_s=WAIT_S, every_s=0.1)
+    wait_until(stored, "all is stored", deadline_s=WAIT_S, every_s=0.2)
 
 
 STAGES = ("logs", "detection")
