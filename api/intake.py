@@ -24,7 +24,7 @@ _TOLD_MAX = 5
 _encode = msgspec.json.Encoder().encode
 
 
-class MappedRecord(Struct, omit_defaults=True):
+class MappedRecord(Struct, omit_defaults=True, gc=False):
     """A record made of another format's, not yet checked.
 
     level: empty where its sender gave none, for INFO. metadata: whatever encodes as an object.

@@ -130,9 +130,7 @@ class Protobuf:
             return [self.plain(one) for one in found.values]
         return base64.b64encode(found).decode() if kind == "bytes_value" else found
 
-    def hex(self, id_: bytes) -> str:
-        """Return the digits of the bytes."""
-        return id_.hex()
+    hex = staticmethod(bytes.hex)
 
     def success(self, rejected: int, message: str) -> bytes:
         """Return an ExportLogsServiceResponse."""

@@ -1,4 +1,4 @@
-"""What each field of a foreign log line becomes."""
+"""What each field of a document, a label or a line becomes."""
 
 import json
 from contextlib import suppress
@@ -10,7 +10,6 @@ import cramjam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from api.documents import Documents, instant
 from api.encodings import unsnap
@@ -19,160 +18,17 @@ from api.intake import Batch
 from api.keys import SentKey
 from api.lines import level_of_line
 from api.loki_messages import PushRequest, entry_of_protobuf, read_protobuf
-from api.otlp_messages import Json, Protobuf
-from api.otlp_records import add_records, level
 from api.problems import Refusal
 from tocsin.field_names import FieldNames
 from tocsin.records import Refused
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
-NOW_NS = int(NOW.timestamp()) * 1_000_000_000
 
 
 def batch() -> Batch:
     request: Any = SimpleNamespace(headers={})
     sender = SentKey(id="1", name="key", scope=None)
     return Batch(request, sender, b"")
-
-
-def otlp(encoding: Any, body: bytes) -> list[dict[str, Any]]:
-    filled = batch()
-    add_records(encoding.read(body), encoding, filled)
-    assert filled.refused == []
-    return [json.loads(value) for _, value in filled.taken]
-
-
-@pytest.mark.parametrize(
-    ("number", "text", "expected"),
-    [
-        *((n, "FATAL", "DEBUG") for n in (1, 4, 5, 8)),
-        *((n, "", "INFO") for n in (9, 12)),
-        *((n, "", "WARN") for n in (13, 16)),
-        *((n, "", "ERROR") for n in (17, 20)),
-        *((n, "", "FATAL") for n in (21, 24)),
-        (0, "", "INFO"),
-        (0, "warning", "WARN"),
-        (0, "loud", "INFO"),
-        (25, "err", "ERROR"),
-        (-1, "", "INFO"),
-    ],
-)
-def test_severity_is_that_of_its_number_then_of_its_text(
-    number: int, text: str, expected: str
-) -> None:
-    assert level(number, text) == expected
-
-
-def both_encodings() -> tuple[bytes, bytes]:
-    """Return one request in protobuf and in JSON, as the specification writes each."""
-    message = ExportLogsServiceRequest()
-    resource_logs = message.resource_logs.add()
-    resource_logs.resource.attributes.add(key="service.name").value.string_value = "shop"
-    scope_logs = resource_logs.scope_logs.add()
-    scope_logs.scope.name = "cart"
-    record = scope_logs.log_records.add(
-        time_unix_nano=NOW_NS,
-        severity_number=18,
-        severity_text="Error2",
-        trace_id=bytes(range(16)),
-        span_id=bytes(range(8)),
-        flags=0x301,
-        event_name="card.declined",
-    )
-    pairs = record.body.kvlist_value.values
-    pairs.add(key="n").value.int_value = 2**62
-    pairs.add(key="raw").value.bytes_value = b"\0\xff"
-    pairs.add(key="none")
-    record.attributes.add(key="ok").value.bool_value = False
-    record.attributes.add(key="empty").value.string_value = ""
-    array = record.attributes.add(key="list").value.array_value.values
-    array.add().double_value = 0.5
-    array.add().string_value = "x"
-    written = {
-        "resourceLogs": [
-            {
-                "resource": {
-                    "attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]
-                },
-                "schemaUrl": "unknown to us",
-                "scopeLogs": [
-                    {
-                        "scope": {"name": "cart", "version": None},
-                        "logRecords": [
-                            {
-                                "timeUnixNano": str(NOW_NS),
-                                "observedTimeUnixNano": None,
-                                "severityNumber": 18,
-                                "severityText": "Error2",
-                                "traceId": bytes(range(16)).hex().upper(),
-                                "spanId": bytes(range(8)).hex(),
-                                "flags": 0x301,
-                                "eventName": "card.declined",
-                                "body": {
-                                    "kvlistValue": {
-                                        "values": [
-                                            {"key": "n", "value": {"intValue": str(2**62)}},
-                                            {"key": "raw", "value": {"bytesValue": "AP8="}},
-                                            {"key": "none"},
-                                        ]
-                                    }
-                                },
-                                "attributes": [
-                                    {"key": "ok", "value": {"boolValue": False}},
-                                    {"key": "empty", "value": {"stringValue": ""}},
-                                    {
-                                        "key": "list",
-                                        "value": {
-                                            "arrayValue": {
-                                                "values": [
-                                                    {"doubleValue": 0.5},
-                                                    {"stringValue": "x"},
-                                                ]
-                                            }
-                                        },
-                                    },
-                                ],
-                            }
-                        ],
-                    }
-                ],
-            }
-        ]
-    }
-    return message.SerializeToString(), json.dumps(written).encode()
-
-
-def test_both_encodings_of_otlp_give_the_same_record() -> None:
-    protobuf, text = both_encodings()
-    expected = {
-        "timestamp": NOW.isoformat().replace("+00:00", "Z"),
-        "service_id": "shop",
-        "level": "ERROR",
-        "message": '{"n":4611686018427387904,"raw":"AP8=","none":null}',
-        "metadata": {
-            "severity_text": "Error2",
-            "trace_id": bytes(range(16)).hex(),
-            "span_id": bytes(range(8)).hex(),
-            "trace_flags": 1,
-            "event_name": "card.declined",
-            "attributes": {"ok": False, "empty": "", "list": [0.5, "x"]},
-            "resource": {"service.name": "shop"},
-            "scope": {"name": "cart"},
-        },
-    }
-    assert otlp(Protobuf(), protobuf) == otlp(Json(), text) == [expected]
-
-
-def test_bare_otlp_record_is_of_an_unknown_service_and_of_now() -> None:
-    message = ExportLogsServiceRequest()
-    records = message.resource_logs.add().scope_logs.add().log_records
-    records.add()
-    records.add(observed_time_unix_nano=NOW_NS)
-    first, second = otlp(Protobuf(), message.SerializeToString())
-    told = (first["service_id"], first["level"], first["message"])
-    assert told == ("unknown_service", "INFO", "")
-    assert datetime.fromisoformat(first["timestamp"].replace("Z", "+00:00")) >= NOW
-    assert second["timestamp"] == NOW.isoformat().replace("+00:00", "Z")
 
 
 def read(document: object, names: str = "") -> Any:
