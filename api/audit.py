@@ -9,9 +9,9 @@ from sanic import HTTPResponse, Request
 
 from api.auth import Role
 from api.bodies import json_answer
-from api.keyset import KEYSET_PARAMETERS, KeysetMeta, read_keyset
+from api.keyset import KEYSET_NAMES, KEYSET_PARAMETERS, KeysetMeta, keyset_of
 from api.openapi import TOKEN, operation
-from api.problems import Refusal
+from api.parameters import Parameters
 from api.sessions import Sessions
 from sql.audit import AuditTable
 
@@ -72,12 +72,9 @@ class Audit:
     async def list(self, request: Request) -> HTTPResponse:
         """Answer entries of the audit log."""
         await self._sessions.require(request, Role.ADMIN)
-        keyset = read_keyset(request, beside=("action",))
-        action = request.get_args(keep_blank_values=True).get("action")
-        if action is not None and (
-            not 1 <= len(action) <= _ACTION_CHARACTERS_MAX or "\0" in action
-        ):
-            raise Refusal(400, f"action: give 1 to {_ACTION_CHARACTERS_MAX} characters")
+        parameters = Parameters(request, (*KEYSET_NAMES, "action"))
+        keyset = keyset_of(parameters)
+        action = parameters.text("action", most=_ACTION_CHARACTERS_MAX)
         rows = await self._table.page(before=keyset.before, action=action, limit=keyset.limit + 1)
         shown = [AuditEntry(**msgspec.structs.asdict(row)) for row in rows[: keyset.limit]]
         following = shown[-1].seq if len(rows) > keyset.limit else None

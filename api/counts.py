@@ -1,12 +1,17 @@
 """How often something happened within a window: in this process, or in Redis for all together."""
 
+import re
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from limits.aio.storage import RedisStorage
-from limits.errors import StorageError
+from limits.errors import ConfigurationError, StorageError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tocsin.errors import SettingsError
 
 _KEYS_MAX = 100_000
 _REDIS_TIMEOUT_S = 0.25
@@ -65,17 +70,30 @@ class Windows:
 
 
 class SharedCounts:
-    """Counts in Redis or Valkey; while it is away each process counts for itself."""
+    """Counts in Redis or Valkey; while it is away each process counts for itself.
+
+    Raises SettingsError for what is no URL.
+    """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         # Valkey answers to Redis' protocol, and its scheme would need a second client library.
-        self._redis = RedisStorage(
-            "async+" + url.replace("valkey", "redis", 1),
-            wrap_exceptions=True,
-            implementation="redispy",
-            socket_timeout=_REDIS_TIMEOUT_S,
-            socket_connect_timeout=_REDIS_TIMEOUT_S,
-        )
+        options: dict[str, Any] = {
+            "socket_timeout": _REDIS_TIMEOUT_S,
+            "socket_connect_timeout": _REDIS_TIMEOUT_S,
+            # By default the client tries for seconds, and the request with it.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        try:
+            self._redis = RedisStorage(
+                "async+" + re.sub("^valkey", "redis", url),
+                wrap_exceptions=True,
+                implementation="redispy",
+                **options,
+            )
+        except (ConfigurationError, ValueError):
+            raise SettingsError(
+                "TOCSIN_LIMIT_STORAGE: no such URL, give one as redis://user:password@host:6379/0"
+            ) from None
         self._own = Windows(clock=clock)
         self._clock = clock
         self._away_until = 0.0

@@ -1,14 +1,12 @@
 """Lists that are read on from where they were left: `?before=&limit=` in, `meta` out."""
 
-from collections.abc import Collection
-
 from msgspec import Struct
-from sanic import Request
 
 from api.paging import LIMIT_DEFAULT, LIMIT_MAX
-from api.problems import Refusal
+from api.parameters import Parameters
 
 SEQ_MAX = 2**63 - 1
+KEYSET_NAMES = ("before", "limit")
 
 KEYSET_PARAMETERS = (
     {
@@ -36,31 +34,13 @@ class KeysetMeta(Struct, frozen=True):
 class Keyset(Struct, frozen=True):
     """From where on a list is asked for, and how much of it."""
 
-    before: int | None
+    before: int
     limit: int
 
 
-def read_keyset(request: Request, *, beside: Collection[str] = ()) -> Keyset:
-    """Read `before` and `limit`, refusing what is no whole number within bounds.
-
-    beside: further parameters of the route; all else is refused, and what is given twice.
-    """
-    given = request.get_args(keep_blank_values=True)
-    names = ("before", "limit", *beside)
-    for name in given:
-        if name not in names:
-            raise Refusal(400, f"{name[:40]}: no such parameter, there are {', '.join(names)}")
-        if len(given.getlist(name)) > 1:
-            raise Refusal(400, f"{name}: may be given once")
-    before, limit = given.get("before"), given.get("limit")
+def keyset_of(parameters: Parameters) -> Keyset:
+    """Return what is asked for; without `before` the beginning, which is the newest."""
     return Keyset(
-        None if before is None else _whole(before, "before", SEQ_MAX),
-        LIMIT_DEFAULT if limit is None else _whole(limit, "limit", LIMIT_MAX),
+        parameters.whole("before", SEQ_MAX, SEQ_MAX),
+        parameters.whole("limit", LIMIT_DEFAULT, LIMIT_MAX),
     )
-
-
-def _whole(text: str, name: str, most: int) -> int:
-    fits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
-    if not fits or not 1 <= int(text) <= most:
-        raise Refusal(400, f"{name}: give a whole number from 1 to {most}")
-    return int(text)

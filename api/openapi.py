@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from sanic import HTTPResponse, Request
 
+from api.limits import UNLIMITED_PATHS
 from api.problems import PROBLEM_JSON, Problem, Refusal
 
 JSON = "application/json"
@@ -183,8 +184,9 @@ def operation_of(route: Route) -> Operation:
 
 def _entry(route: Route, described: Operation) -> Schema:
     responses = {str(status): _answer(kind) for status, kind in described.answers.items()}
-    # What any request may meet: a body out of bounds, and what nobody foresaw.
+    # What any request may meet: a limit, a body out of bounds, and what nobody foresaw.
     always = {500} if route.method == "GET" else {413, 500}
+    always |= set() if route.path in UNLIMITED_PATHS else {429}
     for status in sorted({*described.errors, *always}):
         responses[str(status)] = _problem(status, described.shape)
     entry: Schema = {

@@ -102,7 +102,7 @@ class Parameters:
         text = self._given.get(name)
         if text is None:
             return default
-        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        if not (text.isascii() and text.isdecimal() and len(text) <= max(9, len(str(most)))):
             raise Refusal(400, f"{name}: give a whole number from 1 to {most}")
         number = int(text)
         if not 1 <= number <= most:

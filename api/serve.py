@@ -14,6 +14,7 @@ import structlog
 
 from api.addresses import Addresses
 from api.app import App, create_app
+from api.counts import counts_of
 from sql.connect import connect
 from sql.migrate import require_current
 from tocsin.errors import SettingsError, WorkerEnded
@@ -34,6 +35,7 @@ def run(settings: Settings) -> None:
     """
     require_jwt_secrets(settings)
     Addresses(settings)
+    counts_of(settings.limit_storage)
     with connect(settings.database_url, name="api") as conn:
         require_current(conn)
     with _listen(settings) as sock:

@@ -18,7 +18,7 @@ from api.passwords import Passwords
 from api.problems import Refusal, request_id
 from api.sessions import Sessions
 from sql.users import UserChange, UserRow, UserTable
-from tocsin.errors import LastAdmin, NotFound
+from tocsin.errors import NotFound
 from tocsin.settings import Settings
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -198,12 +198,7 @@ class Users:
             role=update.role.value if update.role else None,
             password_hash=password_hash,
         )
-        try:
-            row = await self._users.change(
-                wanted, change, by=self._sessions.actor(request, identity)
-            )
-        except LastAdmin as error:
-            raise Refusal(409, str(error)) from None
+        row = await self._users.change(wanted, change, by=self._sessions.actor(request, identity))
         log.info("user changed", user=str(row.id), role=row.role, request_id=request_id(request))
         return json_answer(_user(row))
 
@@ -221,10 +216,7 @@ class Users:
         """Delete a user."""
         identity = await self._sessions.require(request, Role.ADMIN)
         wanted = _known_id(user_id, identity)
-        try:
-            row = await self._users.delete(wanted, by=self._sessions.actor(request, identity))
-        except LastAdmin as error:
-            raise Refusal(409, str(error)) from None
+        row = await self._users.delete(wanted, by=self._sessions.actor(request, identity))
         log.info("user deleted", user=str(row.id), request_id=request_id(request))
         return json_answer(_user(row))
 

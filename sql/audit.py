@@ -83,7 +83,7 @@ class AuditTable:
         async with self._reader.connection() as conn:
             await conn.execute(*entry(actor, action, subject, **details))
 
-    async def page(self, *, before: int | None, action: str | None, limit: int) -> list[AuditRow]:
-        """Return the newest entries, of those before a number and of an action, where given."""
+    async def page(self, *, before: int, action: str | None, limit: int) -> list[AuditRow]:
+        """Return the newest entries of those before a number, of an action where one is given."""
         values = {"before": before, "action": action, "limit": limit}
         return await self._reader.rows(AuditRow, _SQL["select_entries"], values)

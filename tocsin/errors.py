@@ -18,8 +18,8 @@ TocsinError
 ├── NotSent              a dead letter was not sent again
 ├── StaleRevision        an incident was changed since it was read
 ├── WrongState           what was asked does not go with how things are
+│   └── LastAdmin        nobody would be left to administer
 ├── AlreadyExists        a user or key with that name is there
-├── LastAdmin            nobody would be left to administer
 └── NotFound             nothing goes by that id
 """
 
@@ -100,7 +100,7 @@ class WrongState(TocsinError):
     """What was asked for does not go with the state that something is in."""
 
 
-class LastAdmin(TocsinError):
+class LastAdmin(WrongState):
     """Nobody would be left to administer."""
 
 

@@ -5,7 +5,7 @@ VALUES (%(actor)s, %(actor_id)s, %(action)s, %(subject)s, %(address)s, %(request
 -- name: select_entries
 SELECT seq, at, actor, actor_id, action, subject, address, request_id, details
 FROM audit_log
-WHERE (%(before)s::bigint IS NULL OR seq < %(before)s)
+WHERE seq < %(before)s
   AND (%(action)s::text IS NULL OR action = %(action)s)
 ORDER BY seq DESC
 LIMIT %(limit)s;

@@ -66,7 +66,7 @@ def test_key_is_made_listed_and_revoked(tocsin: Run, database_url: str) -> None:
 def test_change_of_the_detection_settings_is_in_the_audit_log(
     tocsin: Run, database_url: str
 ) -> None:
-    assert tocsin("detection", "set", "incident_sigma=4").returncode == 0
+    assert tocsin("detection", "set", "critical_sigma=6").returncode == 0
     assert tocsin("detection", "withdraw", "2").returncode == 0
     with psycopg.connect(database_url) as conn:
         rows = conn.execute("select action, subject, actor from audit_log order by seq").fetchall()

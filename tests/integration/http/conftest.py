@@ -54,6 +54,8 @@ class Api:
             "TOCSIN_JWT_SECRET": secrets.token_urlsafe(48),
             # All tests come from one address.
             "TOCSIN_LIMIT_ADDRESS_LOGINS": "off",
+            # A whole run of tests keeps its tokens.
+            "TOCSIN_JWT_TTL_S": "36000",
             **environ,
         }
         self.environ.setdefault("TOCSIN_API_PORT", str(free_port()))

@@ -23,6 +23,18 @@ from tocsin.topics import create_topics
     [
         ({"TOCSIN_JWT_SECRET": ""}, "TOCSIN_JWT_SECRET: not set"),
         ({"TOCSIN_JWT_SECRET": "x" * 31}, "TOCSIN_JWT_SECRET: 31 bytes"),
+        (
+            {"TOCSIN_JWT_SECRET_PREVIOUS": "x" * 31, "TOCSIN_API_WORKERS": "2"},
+            "TOCSIN_JWT_SECRET_PREVIOUS: 31 bytes",
+        ),
+        (
+            {"TOCSIN_TRUSTED_PROXIES": "everybody", "TOCSIN_API_WORKERS": "2"},
+            "TOCSIN_TRUSTED_PROXIES",
+        ),
+        (
+            {"TOCSIN_LIMIT_STORAGE": "redis://h:secret:1/0", "TOCSIN_API_WORKERS": "2"},
+            "TOCSIN_LIMIT_STORAGE: no such URL",
+        ),
         ({"TOCSIN_API_PORT": "0"}, "TOCSIN_API_PORT"),
         ({"TOCSIN_API_HOST": "203.0.113.7"}, "TOCSIN_API_HOST"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/none"}, "cannot be reached"),
