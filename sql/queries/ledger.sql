@@ -19,7 +19,8 @@ SELECT id AS incident_id, service_id, kind::text, title,
        baseline_errors::bigint AS plain_sum, baseline_squares::bigint AS plain_squares,
        guarded_windows AS guarded_n, guarded_errors::bigint AS guarded_sum,
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
-       settings_version, "offset", (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
+       settings_version, (incarnation::bigint << 47) + "offset" AS "offset",
+       (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
 FROM incidents
 WHERE id = %(id)s AND kind <> 'manual';
 
@@ -50,7 +51,8 @@ SELECT kept.service_id, (extract(epoch FROM kept.window_start) * 1000)::bigint A
        guarded_windows AS guarded_n, guarded_errors::bigint AS guarded_sum,
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
        z, guarded_z, verdict::text, severity::text, closed, flagged, "unknown", settings_version,
-       "offset", (extract(epoch FROM arrival) * 1000)::bigint AS arrival_ms,
+       (incarnation::bigint << 47) + "offset" AS "offset",
+       (extract(epoch FROM arrival) * 1000)::bigint AS arrival_ms,
        (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms,
        (extract(epoch FROM service_first) * 1000)::bigint AS first_start_ms,
        (extract(epoch FROM service_last) * 1000)::bigint AS last_start_ms,

@@ -11,6 +11,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from flows.explain import Reach, explain_stored
+from sql.incidents import read_whole_ledger
 from stack.processes import Process
 from tests.integration.conftest import Line
 from tests.integration.test_flow import history, log_at
@@ -168,14 +170,21 @@ def test_topic_made_again_after_the_recovery_store_was_lost_goes_on_from_the_row
     assert flow.stop() == 0
     line.lose_recovery()
     line.make_topic_again()
-    line.send(*[log_at(now, "ERROR") for _ in range(10)])
+    line.send(*[log_at(now + MINUTE, "ERROR") for _ in range(30)])
     flow = line.start_flow()
     line.wait_for(
-        lambda: line.query("SELECT 1 FROM incidents WHERE observed = 50"), "ten more", flow
+        lambda: line.query("SELECT 1 FROM incidents WHERE hot_window > window_start"),
+        "the next minute",
+        flow,
     )
     assert flow.stop() == 0
     assert line.query("SELECT id, baseline_windows FROM incidents") == [(incident_id, 30)]
-    assert counted(line) == line.count("logs") == 35 + 35 + 17 + 40 + 10
+    assert counted(line) == line.count("logs") == 35 + 35 + 17 + 40 + 30
+    ledger = read_whole_ledger(line.settings.database_url, incident_id)
+    explanation = explain_stored(
+        ledger.incident, ledger.windows, ledger.book.timeline(ledger.incident.service_id)
+    )
+    assert (explanation.agrees, explanation.reach) == (True, Reach.FULL)
 
 
 def test_service_that_logs_to_several_partitions_is_counted_whole_and_named(line: Line) -> None:

@@ -27,7 +27,8 @@ DATA = Path(__file__).parents[1] / "data/detection"
 MINUTES = 180
 LOUD = {"edge-proxy", "gateway", "iot-ingest", "mobile-bff", "search", "web-bff"}
 NO_SKIPPED_WINDOW = """
-    SELECT service_id FROM error_windows GROUP BY service_id, service_first
+    SELECT service_id FROM error_windows WHERE window_start >= service_first
+    GROUP BY service_id, service_first
     HAVING count(*) <> extract(epoch FROM max(window_start) - min(window_start)) / 60 + 1
 """
 
