@@ -3,20 +3,23 @@
 import secrets
 from types import SimpleNamespace
 
-import structlog
-from sanic import Request, Sanic
+from sanic import Sanic
 from sanic.config import Config
 from sanic.exceptions import RequestCancelled
-from sanic.response import BaseHTTPResponse
 
 from api.addresses import Addresses
+from api.answers import Answers
 from api.audit import Audit
 from api.auth import Tokens
+from api.connections import ApiRequest
+from api.cors import Cors
 from api.counts import counts_of
 from api.docs import Docs
 from api.elastic import Elastic
 from api.elastic_start import SET_UP, ElasticStart
 from api.evidence import Evidence
+from api.exposition import Exposition, is_on_the_api
+from api.gauges import Gauges
 from api.health import Health
 from api.incident_changes import IncidentDesk
 from api.incidents import Incidents
@@ -31,7 +34,7 @@ from api.loki import Loki
 from api.openapi import Route
 from api.otlp import Otlp
 from api.passwords import Passwords
-from api.problems import REQUEST_ID_HEADER, answer_exception, request_id
+from api.problems import answer_exception
 from api.publisher import Publisher
 from api.sessions import Sessions
 from api.users import Users
@@ -45,10 +48,8 @@ from sql.users import UserTable
 from tocsin.field_names import FieldNames
 from tocsin.settings import Settings, load_settings
 
-_QUIET = frozenset({"/ingest", "/v1/logs", "/loki/api/v1/push", "/_bulk", "/healthz", "/readyz"})
 _SHUTDOWN_MARGIN_S = 5.0
-
-log = structlog.get_logger("api")
+_HEAD_BYTES_MAX = 8 * 1024
 
 App = Sanic[Config, SimpleNamespace]
 
@@ -70,8 +71,13 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     passwords = Passwords()
     use = KeyUse(keys)
     ring = KeyRing(keys, use)
+    cors = Cors(settings)
+    answers = Answers(settings, cors)
     app = Sanic(
-        name or f"tocsin-{secrets.token_hex(4)}", config=_config(settings), configure_logging=False
+        name or f"tocsin-{secrets.token_hex(4)}",
+        config=_config(settings),
+        request_class=ApiRequest,
+        configure_logging=False,
     )
     intake = Intake(settings, ring, limits, publisher)
     start = ElasticStart(intake)
@@ -94,16 +100,18 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app.ctx.description = docs.description
     for route in routes:
         app.add_route(route.handler, route.path, methods=_methods(route.method), name=_name(route))
-    for path, handler in (
-        ("/", start.root),
-        ("/docs", docs.page),
-        ("/docs/openapi.json", docs.document),
-    ):
+    pages = [("/", start.root), ("/docs", docs.page), ("/docs/openapi.json", docs.document)]
+    if is_on_the_api(settings):
+        pages.append(("/metrics", Exposition(settings).get))
+    for path, handler in pages:
         app.add_route(handler, path, methods=_methods("GET"))
+    if cors.is_on:
+        _add_preflights(app, cors)
     for kind in (Exception, RequestCancelled):  # the latter is no Exception
         app.error_handler.add(kind, answer_exception)
     app.register_middleware(limits.request, "request")
-    app.register_middleware(_end, "response")
+    app.register_middleware(answers.finish, "response")
+    app.before_server_stop(answers.close)
     _live_with(app, reader, publisher, passwords, use)
     return app
 
@@ -172,6 +180,17 @@ def _methods(method: str) -> list[str]:
     return ["GET", "HEAD"] if method == "GET" else [method]
 
 
+def _add_preflights(app: App, cors: Cors) -> None:
+    """Have every path tell browsers with which methods other origins may ask for it."""
+    methods: dict[str, set[str]] = {}
+    for route in app.router.routes:
+        methods.setdefault(f"/{route.path}", set()).update(route.methods)
+    for path, allowed in methods.items():
+        listed = ", ".join(sorted(allowed))
+        name = _name(Route("OPTIONS", path, cors.preflight))
+        app.add_route(cors.preflight, path, methods=["OPTIONS"], name=name, ctx_methods=listed)
+
+
 def _name(route: Route) -> str:
     return f"{route.method}_{route.path}".lower().translate(str.maketrans("/<:>", "____"))
 
@@ -184,6 +203,9 @@ def _config(settings: Settings) -> Config:
             "MOTD": False,
             "FALLBACK_ERROR_FORMAT": "json",
             "REQUEST_MAX_SIZE": settings.max_body_bytes,
+            "REQUEST_MAX_HEADER_SIZE": _HEAD_BYTES_MAX,
+            "REQUEST_TIMEOUT": settings.client_timeout_s,
+            "KEEP_ALIVE_TIMEOUT": settings.keep_alive_s,
             "RESPONSE_TIMEOUT": max(60.0, settings.publish_timeout_s * 2),
             # What was accepted is answered, however long Kafka may take to acknowledge it.
             "GRACEFUL_SHUTDOWN_TIMEOUT": settings.publish_timeout_s + _SHUTDOWN_MARGIN_S,
@@ -196,13 +218,16 @@ def _live_with(
     app: App, reader: Reader, publisher: Publisher, passwords: Passwords, use: KeyUse
 ) -> None:
     """Open what the application needs when its server starts, close it when it has answered all."""
+    gauges = Gauges(reader, publisher)
 
     async def connect(_app: App) -> None:
         await reader.open()
         publisher.start()
         use.start()
+        gauges.start()
 
     async def disconnect(_app: App) -> None:
+        gauges.stop()
         await publisher.stop()
         await use.stop()
         await reader.close()
@@ -210,13 +235,3 @@ def _live_with(
 
     app.before_server_start(connect)
     app.after_server_stop(disconnect)
-
-
-def _end(request: Request, response: BaseHTTPResponse) -> None:
-    name = request_id(request)
-    response.headers[REQUEST_ID_HEADER] = name
-    status = response.status
-    if status < 400 and (request.path in _QUIET or request.path.endswith("/_bulk")):
-        return
-    level = log.warning if status >= 500 else log.info
-    level("request", method=request.method, path=request.path, status=status, request_id=name)

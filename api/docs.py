@@ -22,6 +22,7 @@ h2 code { font-size: 1rem; }
 table { border-collapse: collapse; }
 td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
 """
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _CREDENTIALS = {
     "accessToken": "an access token (`Authorization: Bearer …`)",
     "ingestKey": "an ingest key (`Authorization: Bearer tcs_…`)",
@@ -48,7 +49,7 @@ class Docs:
         return HTTPResponse(
             self._html,
             content_type="text/html; charset=utf-8",
-            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+            headers={"Content-Security-Policy": _POLICY},
         )
 
 

@@ -85,8 +85,7 @@ class Elastic:
                 self._add(number, item, batch)
             except Refused as reason:
                 batch.refuse(number, reason)
-        if batch.taken:
-            await self._intake.publish(batch.taken)
+        await self._intake.publish("elastic", batch.taken, batch.refused)
         reasons = {row.index: row.reason for row in batch.refused}
         answered = [_answered(item, reasons.get(number)) for number, item in enumerate(items)]
         took = round((time.monotonic() - began) * 1000)

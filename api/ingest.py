@@ -110,9 +110,9 @@ class Ingest:
             taken, outside = sender.scope.part(taken, {row.index for row in refused})
             refused += [RefusedRecord(index, reason) for index, reason in outside]
             refused.sort(key=lambda row: row.index)
+        await self._intake.publish("tocsin", taken, refused)
         if not taken:
             raise Refusal(400, "no record can be taken", members={"refused": refused})
-        await self._intake.publish(taken)
         return json_answer(IngestAnswer(len(taken), refused), 202)
 
 

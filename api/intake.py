@@ -12,6 +12,7 @@ from api.encodings import body_of
 from api.idempotency import RetryIds, retry_ids
 from api.keys import KeyRing, SentKey
 from api.limits import Limits
+from api.metrics import count_accepted, count_refused
 from api.problems import Refusal
 from api.publisher import Keyed, Publisher
 from tocsin.records import EPOCH, Refused, event_us_of, level_of, parse_record, refuse_untimely
@@ -71,9 +72,18 @@ class Intake:
             raise Refusal(413, f"{count} records, at most {self._records_max} are taken at once")
         await self._limits.records(request, sender.id, count)
 
-    async def publish(self, taken: Sequence[Keyed]) -> None:
-        """Return when Kafka has acknowledged every record. Raises BrokerError."""
-        await self._publisher.publish(taken)
+    async def publish(
+        self, wire_format: str, taken: Sequence[Keyed], refused: Sequence[RefusedRecord]
+    ) -> None:
+        """Return when Kafka has acknowledged every record that was taken; count all.
+
+        Raises BrokerError.
+        """
+        if refused:
+            count_refused(wire_format, (row.reason for row in refused))
+        if taken:
+            await self._publisher.publish(taken)
+            count_accepted(wire_format, len(taken))
 
 
 class Batch:

@@ -11,6 +11,7 @@ from sanic import Request
 
 from api.addresses import Addresses
 from api.counts import Counts
+from api.metrics import RATE_LIMITED
 from api.problems import Refusal
 from tocsin.settings import Settings
 
@@ -20,6 +21,7 @@ UNLIMITED_PATHS = frozenset({"/healthz", "/readyz"})
 class Rule(Struct, frozen=True):
     """A limit: so many of something in a window. prefix: of what is counted for each."""
 
+    name: str
     prefix: str
     most: int
     window_s: int
@@ -86,6 +88,7 @@ class Limits:
             raise Refusal(413, f"{cost} records, over the limit of {rule.told}: send fewer at once")
         key = rule.prefix + who
         if await self._counts.incr(key, rule.window_s, cost) > rule.most:
+            RATE_LIMITED.labels(rule.name).inc()
             wait_s = max(1, math.ceil(await self._counts.get_expiry(key) - self._clock()))
             raise Refusal(
                 429,
@@ -105,4 +108,4 @@ def _rule(name: str, rate: str, wording: str) -> Rule | None:
     item = parse(rate)
     window_s = item.get_expiry()
     told = f"{item.amount} {wording} in {window_s} s"
-    return Rule(f"tocsin/{name}/", item.amount, window_s, told)
+    return Rule(name, f"tocsin/{name}/", item.amount, window_s, told)

@@ -80,8 +80,7 @@ class Loki:
         await self._intake.require_room(request, sender, count)
         batch = Batch(request, sender, body)
         self._add(streams, entry_of_json if kind == JSON else entry_of_protobuf, batch)
-        if batch.taken:
-            await self._intake.publish(batch.taken)
+        await self._intake.publish("loki", batch.taken, batch.refused)
         if batch.refused:
             number = len(batch.refused)
             raise Refusal(400, f"{number} of {count} entries not taken: {batch.reasons()}")

@@ -68,9 +68,8 @@ class Otlp:
         await self._intake.require_room(request, sender, count_records(message))
         batch = Batch(request, sender, body)
         count = add_records(message, encoding, batch)
+        await self._intake.publish("otlp", batch.taken, batch.refused)
         if count and not batch.taken:
             raise Refusal(400, f"no record can be taken: {batch.reasons()}")
-        if count:
-            await self._intake.publish(batch.taken)
         answer = encoding.success(len(batch.refused), batch.reasons())
         return HTTPResponse(answer, content_type=encoding.media_type)

@@ -170,5 +170,7 @@ def _of_sanic(exception: SanicException) -> Refusal | None:
         return unavailable("the request took too long")
     if status >= 500:
         return None
+    if isinstance(exception, PayloadTooLarge) and str(exception).startswith("Request header"):
+        status = 431
     headers = {name: str(value) for name, value in (exception.headers or {}).items()}
     return Refusal(status, str(exception) or HTTPStatus(status).phrase, headers=headers)

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Sequence
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from api.delivery import Delivery
+from api.metrics import CONFIRMED, UNCONFIRMED
 from api.topic import Topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
@@ -75,14 +77,21 @@ class Publisher:
         self._producer: Producer
         self._source: Topic
         self._loop: asyncio.AbstractEventLoop
+        self._context: contextvars.Context
 
     def start(self) -> None:
         """Start producing, from the running event loop. The broker need not answer yet."""
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._source = Topic(self._settings)
         self._producer = self._new_producer()
         self._poll_in(_IDLE_POLL_S)
         self._watch = asyncio.create_task(self._watch_topic())
+
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """How many records wait for their acknowledgement, and their bytes."""
+        return self._records, self._bytes
 
     async def publish(self, records: Sequence[Keyed]) -> None:
         """Write records and return when the broker has acknowledged each.
@@ -177,12 +186,15 @@ class Publisher:
     def _poll_in(self, delay_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, self._poll)
+        # In no request's context: what polling logs is of none, or of all.
+        self._timer = self._loop.call_later(delay_s, self._poll, context=self._context)
 
     def _settle(self, delivery: Delivery) -> None:
         self._due.discard(delivery)
         self._records -= delivery.records
         self._bytes -= delivery.size
+        took = CONFIRMED if delivery.error is None else UNCONFIRMED
+        took.observe(self._loop.time() - delivery.began)
         if delivery.error is None:
             self._stuck = False
         elif delivery.error.code() in _STUCK:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -15,6 +16,10 @@ import structlog
 from api.addresses import Addresses
 from api.app import App, create_app
 from api.counts import counts_of
+from api.connections import BoundedProtocol
+from api.cors import Cors
+from api.exposition import exposed
+from api.naming import name_request
 from sql.connect import connect
 from sql.migrate import require_current
 from tocsin.errors import SettingsError, WorkerEnded
@@ -30,15 +35,17 @@ log = structlog.get_logger("api")
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted.
 
-    Raises, before anything is served: SettingsError (secret, port), StorageError and
+    Raises, before anything is served: SettingsError (secret, origins, port), StorageError and
     SchemaOutdated. A broker that is away stops nobody from reading: `/readyz` and the log tell.
     """
     require_jwt_secrets(settings)
     Addresses(settings)
     counts_of(settings.limit_storage)
+    Cors(settings)
     with connect(settings.database_url, name="api") as conn:
         require_current(conn)
-    with _listen(settings) as sock:
+    with _listen(settings) as sock, exposed(settings):
+        configure_logging(settings, name_request)
         if settings.api_workers == 1:
             serve: Callable[[], None] = partial(
                 _serve, create_app(settings=settings, name=_NAME), sock
@@ -97,7 +104,7 @@ class _Workers:
 def _work(settings: Settings, sock: socket.socket) -> None:
     """Serve as one of several processes, and not longer than the first of them lives."""
     os.setpgrp()  # Ctrl-C reaches the first process, which tells the others
-    configure_logging(settings)
+    configure_logging(settings, name_request)
     app = create_app(settings=settings, name=_NAME)
     app.after_server_start(_end_with_parent)
     _serve(app, sock)
@@ -115,7 +122,10 @@ def _parent_ended(app: App, sentinel: int) -> None:
 
 
 def _serve(app: App, sock: socket.socket) -> None:
-    app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG)
+    # As many connections as the system lets us have: each takes a descriptor.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from msgspec import Raw
+from msgspec import Raw, Struct
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import set_json_loads
@@ -28,6 +28,14 @@ _SQL = statements("reader")
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+
+class PoolUse(Struct, frozen=True):
+    """How many connections are used and idle, and how many wait for one."""
+
+    used: int
+    idle: int
+    waiting: int
 
 
 class _Connection(BoundedAsyncConnection):
@@ -65,6 +73,12 @@ class Reader:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+
+    def pool_use(self) -> PoolUse:
+        """Return how much the pool is used now."""
+        stats = self._pool.get_stats()
+        size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
+        return PoolUse(size - idle, idle, stats.get("requests_waiting", 0))
 
     async def ping(self) -> None:
         """Ask the database for an answer."""

@@ -8,12 +8,16 @@ import structlog
 from tocsin.settings import Settings
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send structlog's lines, and those of the libraries, to standard error in one format."""
+def configure_logging(settings: Settings, *processors: structlog.typing.Processor) -> None:
+    """Send structlog's lines, and those of the libraries, to standard error in one format.
+
+    processors: what else is done to each line.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *processors,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

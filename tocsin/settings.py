@@ -56,6 +56,40 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     api_host: Annotated[str, Meta(description="Address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[Port, Meta(description="Port that the API listens on")] = 8000
     api_workers: Annotated[Count, Meta(description="Processes of the API")] = 1
+    api_metrics_host: Annotated[
+        str, Meta(description="Address that the API's metrics are served on")
+    ] = "127.0.0.1"
+    api_metrics_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port of the API's metrics for Prometheus; 0: none; "
+            "that of the API itself: there, for everybody",
+        ),
+    ] = 0
+    client_timeout_s: Annotated[
+        Seconds,
+        Meta(description="Seconds that a client may take for a head, and for 64 KiB of a body"),
+    ] = 10.0
+    keep_alive_s: Annotated[
+        Seconds, Meta(description="Seconds that an idle connection is kept open")
+    ] = 75.0
+    cors_origins: Annotated[
+        str,
+        Meta(description="Origins whose pages may call the API, separated by commas; *: any"),
+    ] = ""
+    cors_credentials: Annotated[
+        Literal["no", "yes"],
+        Meta(description="Whether such pages may send a browser's cookies and certificates"),
+    ] = "no"
+    hsts_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Seconds that browsers shall insist on TLS; 0: unsaid; for behind TLS only",
+        ),
+    ] = 0
     jwt_secret: Annotated[
         str,
         Meta(description="Secret that signs access tokens, at least 32 bytes; the API needs it"),

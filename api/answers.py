@@ -1,0 +1,71 @@
+"""What is done to every answer on its way out: its headers, its line in the log, its count."""
+
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import structlog
+from sanic import Request
+from sanic.http import Http
+from sanic.response import BaseHTTPResponse
+
+from api.cors import Cors
+from api.metrics import count_request
+from api.problems import REQUEST_ID_HEADER, request_id
+from tocsin.settings import Settings
+
+_QUIET = frozenset(
+    {"/ingest", "/v1/logs", "/loki/api/v1/push", "/_bulk", "/healthz", "/readyz", "/metrics"}
+)
+_DEFAULTS = {
+    # An answer may hold a token, or what only its reader may see. Pages and files say otherwise.
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+log = structlog.get_logger("api")
+
+
+class Answers:
+    """Finishes answers, and tells clients to leave when the server is about to."""
+
+    def __init__(self, settings: Settings, cors: Cors) -> None:
+        self._cors = cors
+        self._is_closing = False
+        self._defaults = dict(_DEFAULTS)
+        if settings.hsts_s:
+            self._defaults["strict-transport-security"] = f"max-age={settings.hsts_s}"
+
+    def finish(self, request: Request[Any, SimpleNamespace], response: BaseHTTPResponse) -> None:
+        """Complete the headers, count and log."""
+        name = request_id(request)
+        headers = response.headers
+        headers[REQUEST_ID_HEADER] = name
+        for header, value in self._defaults.items():
+            headers.setdefault(header, value)
+        if self._cors.is_on:
+            self._cors.describe(request, headers)
+        stream, seconds = request.stream, None
+        if isinstance(stream, Http):
+            if stream.perft0 is not None:
+                seconds = perf_counter() - stream.perft0
+            if self._is_closing:
+                stream.keep_alive = False
+        status = response.status
+        count_request(request, status, seconds)
+        is_quiet = request.path in _QUIET or request.path.endswith("/_bulk")
+        if status >= 400 or not is_quiet:
+            level = log.warning if status >= 500 else log.info
+            level(
+                "request", method=request.method, path=request.path, status=status, request_id=name
+            )
+
+    async def close(self, *_: object) -> None:
+        """Begin to close each connection with its next answer, so that none is cut in the middle.
+
+        Else a client that goes on asking would be served until the time for an orderly end is over,
+        and then left without the answer to what was taken last.
+        """
+        self._is_closing = True

@@ -1,0 +1,148 @@
+"""Connections: a client that is slow, idle or no speaker of HTTP holds nothing for long."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stack.waiting import wait_until
+from tests.integration.http.conftest import WAIT_S, Api
+from tests.integration.http.test_api_ingest import record
+from tests.integration.http.wire import connected, exchange, rest_of
+
+HEAD = b"POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def impatient(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    own = Api(
+        {
+            **{name: value for name, value in api.environ.items() if name != "TOCSIN_API_PORT"},
+            "TOCSIN_CLIENT_TIMEOUT_S": "0.5",
+            "TOCSIN_KEEP_ALIVE_S": "1.5",
+        },
+        tmp_path_factory.mktemp("impatient") / "api.log",
+    )
+    own.start()
+    yield own
+    own.stop()
+
+
+def drip(api: Api, head: bytes, drops: bytes) -> bytes:
+    """Send a head at once and then a byte now and then; return the answer."""
+    closed = threading.Event()
+    with connected(api) as connection:
+        connection.sendall(head)
+
+        def feed() -> None:
+            for drop in drops:
+                if closed.wait(0.1):
+                    return
+                try:
+                    connection.sendall(bytes([drop]))
+                except OSError:
+                    return
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            return rest_of(connection)
+        finally:
+            closed.set()
+            feeder.join()
+
+
+@pytest.mark.parametrize(
+    ("head", "drops"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nx: ", b"a" * 300),
+        (HEAD + b"content-length: 1000\r\n\r\n", b"a" * 300),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 60),
+    ],
+    ids=["head", "body", "chunks"],
+)
+def test_request_that_comes_byte_by_byte_is_ended(
+    impatient: Api, head: bytes, drops: bytes
+) -> None:
+    answer = drip(impatient, head, drops)
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+    assert b"application/problem+json" in answer
+
+
+def test_rest_of_a_refused_body_that_comes_byte_by_byte_is_not_waited_for(
+    make_api: Callable[..., Api],
+) -> None:
+    small = make_api(TOCSIN_MAX_BODY_BYTES="20000", TOCSIN_CLIENT_TIMEOUT_S="0.5")
+    small.start()
+    answer = drip(small, HEAD + b"content-length: 30000\r\n\r\n", b"a" * 300)
+    assert answer.startswith(b"HTTP/1.1 413 "), answer
+
+
+def test_connection_that_sends_nothing_is_closed(impatient: Api) -> None:
+    with connected(impatient) as connection:
+        assert rest_of(connection) == b""
+
+
+def test_idle_connection_is_closed(impatient: Api) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = rest_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: keep-alive" in answer
+
+
+def test_large_body_may_take_longer_than_a_small_one(impatient: Api, service: str) -> None:
+    filled = record(service, message="x" * 30_000)
+    records = [filled] * 20
+    body = str(records).replace("'", '"').encode()
+    head = (
+        f"POST /ingest HTTP/1.1\r\nhost: x\r\nx-api-key: {impatient.key}\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    pieces = [body[at : at + 40_000] for at in range(0, len(body), 40_000)]
+    waiting = threading.Event()
+    with connected(impatient) as connection:
+        connection.sendall(head.encode())
+        for piece in pieces:
+            connection.sendall(piece)
+            waiting.wait(0.15)  # as a slow line does: more than two seconds for all
+        assert rest_of(connection).startswith(b"HTTP/1.1 202 ")
+
+
+def test_many_slow_clients_keep_nobody_else_waiting(impatient: Api) -> None:
+    slow = [connected(impatient) for _ in range(200)]
+    connections = [manager.__enter__() for manager in slow]
+    try:
+        for connection in connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
+        assert impatient.client.get("/healthz").status_code == 200
+        for connection in connections:
+            assert rest_of(connection).startswith(b"HTTP/1.1 408 ")
+    finally:
+        for manager in slow:
+            manager.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("odd", [b"\0", b"\x01", b"\x0b", b"\x1b[31m", b"\x7f", b"\t"])
+@pytest.mark.parametrize("place", [b"/incidents?page=%b", b"/%b", b"%b", b"/incidents/%b/logs"])
+def test_control_byte_in_an_address_is_the_clients_mistake(
+    api: Api, place: bytes, odd: bytes
+) -> None:
+    logged = len(api.log.read_bytes())
+    answer = exchange(api, b"GET " + place.replace(b"%b", odd) + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 40[04] ", answer), answer
+    assert b"application/problem+json" in answer
+    wait_until(lambda: b'"request"' in api.log.read_bytes()[logged:], "its line", deadline_s=WAIT_S)
+    assert b"Traceback" not in api.log.read_bytes()[logged:]
+
+
+def test_head_over_the_limit_is_refused_as_such(api: Api) -> None:
+    for head in (b"x: " + b"x" * 9000, b"x: y\r\n" * 2000):
+        answer = exchange(api, b"GET /healthz HTTP/1.1\r\n" + head + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 431 "), answer
+
+
+def test_address_over_the_limit_is_refused(api: Api) -> None:
+    answer = exchange(api, b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 "), answer

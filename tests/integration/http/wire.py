@@ -1,0 +1,28 @@
+"""HTTP by the byte: what no client library would send, and what it would hide."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.integration.http.conftest import WAIT_S, Api
+
+
+@contextmanager
+def connected(api: Api) -> Iterator[socket.socket]:
+    """Connect to an API."""
+    address = (api.settings.api_host, api.settings.api_port)
+    with socket.create_connection(address, WAIT_S) as connection:
+        yield connection
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """Return everything until the server closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def exchange(api: Api, request: bytes) -> bytes:
+    """Send bytes, end the sending, and return the whole answer."""
+    with connected(api) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return rest_of(connection)
