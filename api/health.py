@@ -56,19 +56,22 @@ class Health:
         return json_answer(Ready())
 
     async def _away(self) -> list[str]:
-        asked = await asyncio.gather(self._ask_database(), self._ask_kafka())
-        return [reason for reason in asked if reason]
+        database = asyncio.create_task(self._reader.ping())
+        kafka = asyncio.create_task(self._publisher.require_topic(PROBE_TIMEOUT_S))
+        # What hangs is left behind: to wait for the end of its cancelling could take as long again.
+        _, late = await asyncio.wait({database, kafka}, timeout=PROBE_TIMEOUT_S)
+        for task in late:
+            task.cancel()
+        asked = (_fault("database", database), _fault("kafka", kafka))
+        return [fault for fault in asked if fault]
 
-    async def _ask_database(self) -> str | None:
-        try:
-            await asyncio.wait_for(self._reader.ping(), PROBE_TIMEOUT_S)
-        except (StorageError, asyncio.TimeoutError):
-            return "database: does not answer"
-        return None
 
-    async def _ask_kafka(self) -> str | None:
-        try:
-            await self._publisher.require_topic(PROBE_TIMEOUT_S)
-        except BrokerError as error:
-            return f"kafka: {error}"
+def _fault(name: str, probe: asyncio.Task[None]) -> str | None:
+    if not probe.done():
+        return f"{name}: does not answer"
+    error = probe.exception()
+    if error is None:
         return None
+    if isinstance(error, (StorageError, BrokerError)):
+        return f"{name}: {error}"
+    raise error

@@ -15,9 +15,9 @@ import structlog
 
 from api.addresses import Addresses
 from api.app import App, create_app
-from api.counts import counts_of
 from api.connections import BoundedProtocol
 from api.cors import Cors
+from api.counts import counts_of
 from api.exposition import exposed
 from api.naming import name_request
 from sql.connect import connect
