@@ -156,6 +156,9 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
         for value in values:
             for run in self._in_order(value, detector):
                 detector.apply(run)
+                clock = detector.clock
+                if clock is not None and run.window < clock - 1:
+                    metrics.LATE.inc(run.total)
             if value.advance_ms is not None:
                 detector.advance(value.advance_ms)
         return [Changes(self._place, detector.drain())], StatefulBatchLogic.RETAIN

@@ -30,7 +30,10 @@ LOST = Counter(
     ["partition"],
 )
 STRAYS = Counter("tocsin_flow_strays", "Services that log to more than one partition")
-WINDOWS = Counter("tocsin_flow_windows", "Window rows written, again for each revision")
+LATE = Counter("tocsin_flow_late_records", "Records whose window was closed when they came")
+WINDOWS = Counter(
+    "tocsin_flow_windows", "Window rows written, again for each revision", ["verdict"]
+)
 INCIDENTS = Counter("tocsin_flow_incidents", "Steps in the lives of incidents", ["moment"])
 COMMIT_SECONDS = Histogram(
     "tocsin_flow_commit_seconds",

@@ -6,6 +6,7 @@ written before is committed.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import psycopg
@@ -211,7 +212,9 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
                     progress.partition,
                     next_offset=progress.next_offset,
                 )
-        metrics.WINDOWS.inc(len(ledger.windows))
+        verdicts = Counter(window.verdict for _, window in ledger.windows.values())
+        for verdict, count in verdicts.items():
+            metrics.WINDOWS.labels(verdict.value).inc(count)
         _tell(ledger)
 
 

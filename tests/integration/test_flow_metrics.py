@@ -1,7 +1,7 @@
 """What the flow tells Prometheus, and what it does when retention was faster than it."""
 
 import signal
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -56,9 +56,22 @@ def test_flow_counts_what_it_does(line: Line) -> None:
     assert metered.metric("tocsin_flow_dead_letters_total") == 1
     assert metered.metric("tocsin_flow_repeats_total") == 1
     assert metered.metric("tocsin_flow_windows_total") >= 36
+    assert metered.metric("tocsin_flow_windows_total", verdict="fire") >= 1
+    assert metered.metric("tocsin_flow_windows_total", verdict="warming_up") >= 5
     assert metered.metric("tocsin_flow_commit_seconds_count", writer="logs") >= 1
     assert metered.metric("tocsin_flow_waiting_ratio", writer="logs") == 0
     assert metered.metric("tocsin_flow_lag_records") == 0
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(0, 0), (1, 0), (2, 3), (30, 3), (600, 3)], ids=str)
+def test_records_are_late_when_their_window_is_closed(line: Line, minutes: int, late: int) -> None:
+    metered = Metered(line)
+    flow = metered.start_flow()
+    now = datetime.now(timezone.utc)
+    line.send(log_at(now), *[log_at(now - timedelta(minutes=minutes))] * 3, partition=0)
+    judged = "SELECT 1 FROM positions WHERE stage = 'detection' AND next_offset = 4"
+    line.wait_for(lambda: line.query(judged), "the end of the topic", flow)
+    assert metered.metric("tocsin_flow_late_records_total") == late
 
 
 def test_lag_is_told_while_the_flow_stands(full_line: Line) -> None:
