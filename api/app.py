@@ -112,7 +112,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app.register_middleware(limits.request, "request")
     app.register_middleware(answers.finish, "response")
     app.before_server_stop(answers.close)
-    _live_with(app, reader, publisher, passwords, use)
+    _live_with(app, reader, publisher, passwords, use, limits)
     return app
 
 
@@ -215,7 +215,12 @@ def _config(settings: Settings) -> Config:
 
 
 def _live_with(
-    app: App, reader: Reader, publisher: Publisher, passwords: Passwords, use: KeyUse
+    app: App,
+    reader: Reader,
+    publisher: Publisher,
+    passwords: Passwords,
+    use: KeyUse,
+    limits: Limits,
 ) -> None:
     """Open what the application needs when its server starts, close it when it has answered all."""
     gauges = Gauges(reader, publisher)
@@ -230,6 +235,7 @@ def _live_with(
         gauges.stop()
         await publisher.stop()
         await use.stop()
+        await limits.close()
         await reader.close()
         passwords.close()
 

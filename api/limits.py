@@ -83,6 +83,10 @@ class Limits:
             name = hashlib.sha256(email.lower().encode(errors="replace")).hexdigest()
             await self._take(self._account_logins, name, 1)
 
+    async def close(self) -> None:
+        """Close what the counts have open."""
+        await self._counts.close()
+
     async def _take(self, rule: Rule, who: str, cost: int) -> None:
         if cost > rule.most:
             raise Refusal(413, f"{cost} records, over the limit of {rule.told}: send fewer at once")

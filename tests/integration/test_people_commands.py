@@ -1,5 +1,7 @@
 """`tocsin users` and `tocsin keys` as a person runs them."""
 
+from datetime import datetime, timedelta, timezone
+
 import psycopg
 import pytest
 
@@ -66,7 +68,9 @@ def test_key_is_made_listed_and_revoked(tocsin: Run, database_url: str) -> None:
 def test_change_of_the_detection_settings_is_in_the_audit_log(
     tocsin: Run, database_url: str
 ) -> None:
-    assert tocsin("detection", "set", "critical_sigma=6").returncode == 0
+    begin = datetime.now(timezone.utc).replace(second=0, microsecond=0) + timedelta(minutes=30)
+    changed = tocsin("detection", "set", "critical_sigma=6", "--from", begin.isoformat())
+    assert changed.returncode == 0, changed
     assert tocsin("detection", "withdraw", "2").returncode == 0
     with psycopg.connect(database_url) as conn:
         rows = conn.execute("select action, subject, actor from audit_log order by seq").fetchall()

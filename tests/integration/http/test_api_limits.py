@@ -10,7 +10,7 @@ import httpx
 import pytest
 import structlog
 
-from api.counts import SharedCounts
+from api.shared_counts import SharedCounts
 from stack import debian
 from stack.errors import StackError
 from stack.ports import free_port, is_free
@@ -144,6 +144,7 @@ def test_each_counts_for_itself_while_valkey_is_away_and_says_so(
         assert await counts.incr(key, 3600, 2) == 4
         now += 5
         assert await counts.incr(key, 3600, 7) == 7  # it keeps nothing
+        await counts.close()
 
     with structlog.testing.capture_logs() as lines, caplog.at_level(logging.WARNING):
         asyncio.run(work())
