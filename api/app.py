@@ -30,6 +30,7 @@ from api.key_use import KeyUse
 from api.keys import KeyRing
 from api.limits import Limits
 from api.login import Logins
+from api.logs import SEARCHES_AT_ONCE, SEARCHES_WAITING_MAX, Logs
 from api.loki import Loki
 from api.openapi import Route
 from api.otlp import Otlp
@@ -37,11 +38,15 @@ from api.passwords import Passwords
 from api.problems import answer_exception
 from api.publisher import Publisher
 from api.sessions import Sessions
+from api.tail import LiveTail
+from api.tails import Tails
+from api.turnstile import Turnstile
 from api.users import Users
 from sql.audit import AuditTable
 from sql.incident_changes import IncidentChanges
 from sql.incidents import IncidentTable
 from sql.keys import KeyTable
+from sql.logs import LogTable
 from sql.reader import Reader
 from sql.sessions import SessionTable
 from sql.users import UserTable
@@ -64,6 +69,9 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     reader = Reader(settings.database_url)
     publisher = Publisher(settings)
     incidents, changes = IncidentTable(reader), IncidentChanges(reader)
+    logs = LogTable(reader, timeout_s=settings.search_timeout_s)
+    tails = Tails(settings)
+    searches = Turnstile("searches", at_once=SEARCHES_AT_ONCE, waiting_max=SEARCHES_WAITING_MAX)
     users, audit, keys = UserTable(reader), AuditTable(reader), KeyTable(reader)
     addresses = Addresses(settings)
     sessions = Sessions(settings, SessionTable(reader), Tokens(settings), addresses)
@@ -93,6 +101,8 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
             incidents=Incidents(incidents, sessions),
             desk=IncidentDesk(incidents, changes, sessions),
             evidence=Evidence(incidents, sessions),
+            logs=Logs(settings, logs, sessions, searches),
+            tail=LiveTail(tails, sessions),
             health=Health(reader, publisher),
         ),
     )
@@ -112,7 +122,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app.register_middleware(limits.request, "request")
     app.register_middleware(answers.finish, "response")
     app.before_server_stop(answers.close)
-    _live_with(app, reader, publisher, passwords, use, limits)
+    _live_with(app, reader, publisher, passwords, use, limits, tails)
     return app
 
 
@@ -156,7 +166,13 @@ def _people_routes(
 
 
 def _routes(
-    *, incidents: Incidents, desk: IncidentDesk, evidence: Evidence, health: Health
+    *,
+    incidents: Incidents,
+    desk: IncidentDesk,
+    evidence: Evidence,
+    logs: Logs,
+    tail: LiveTail,
+    health: Health,
 ) -> tuple[Route, ...]:
     return (
         Route("GET", "/incidents", incidents.list),
@@ -170,6 +186,8 @@ def _routes(
         Route("POST", "/incidents/<incident_id:str>/acknowledge", desk.acknowledge),
         Route("POST", "/incidents/<incident_id:str>/resolve", desk.resolve),
         Route("POST", "/incidents/<incident_id:str>/comments", desk.comment),
+        Route("GET", "/logs", logs.search),
+        Route("GET", "/logs/tail", tail.follow),
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),
     )
@@ -221,6 +239,7 @@ def _live_with(
     passwords: Passwords,
     use: KeyUse,
     limits: Limits,
+    tails: Tails,
 ) -> None:
     """Open what the application needs when its server starts, close it when it has answered all."""
     gauges = Gauges(reader, publisher)
@@ -230,6 +249,10 @@ def _live_with(
         publisher.start()
         use.start()
         gauges.start()
+        tails.start()
+
+    async def end_tails(_app: App) -> None:
+        tails.stop()
 
     async def disconnect(_app: App) -> None:
         gauges.stop()
@@ -240,4 +263,5 @@ def _live_with(
         passwords.close()
 
     app.before_server_start(connect)
+    app.before_server_stop(end_tails)  # else their answers would never be whole
     app.after_server_stop(disconnect)

@@ -71,6 +71,15 @@ class Parameters:
             if times > 1 and name not in several:
                 raise Refusal(400, f"{name}: may be given once, not {times} times")
 
+    def pairs(self, *, without: Collection[str]) -> list[tuple[str, str]]:
+        """Return what was given, name by name, but for some."""
+        return [
+            (name, value)
+            for name in self._given
+            if name not in without
+            for value in self._given.getlist(name)
+        ]
+
     def text(self, name: str, *, most: int) -> str | None:
         """Return what a parameter says: 1 to `most` characters, without NUL; None if not given."""
         value = self._given.get(name)

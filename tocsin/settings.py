@@ -153,6 +153,16 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     publish_timeout_s: Annotated[
         Seconds, Meta(description="Seconds that a request waits for Kafka before it answers 503")
     ] = 10.0
+    logs_days_max: Annotated[
+        Count, Meta(le=366, description="Most days that one search of the logs may span")
+    ] = 7
+    search_timeout_s: Annotated[
+        Seconds,
+        Meta(le=15, description="Seconds after which a search or a statistic is given up with 504"),
+    ] = 10.0
+    tails_max: Annotated[
+        Count, Meta(description="Most live tails at once in each process of the API")
+    ] = 50
     database_patience_s: Annotated[
         Seconds,
         Meta(description="Seconds without a sign of the database until the flow connects anew"),

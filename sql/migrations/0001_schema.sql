@@ -53,8 +53,9 @@ COMMENT ON COLUMN logs.incarnation IS 'Which incarnation of the topic; see topic
 SELECT create_hypertable('logs', by_range('timestamp', INTERVAL '1 day'),
                          create_default_indexes => false);
 CREATE INDEX logs_service_time ON logs (service_id, timestamp DESC);
--- For the ids of the last minutes when a flow starts; logs are appended as they arrive.
-CREATE INDEX logs_arrival ON logs USING brin (arrival) WITH (autosummarize = on);
+-- For the ids of the last minutes when a flow starts, and for searches over all services; logs are
+-- appended as they arrive, so nearly in the order of their timestamps.
+CREATE INDEX logs_arrival ON logs USING brin (arrival, timestamp) WITH (autosummarize = on);
 
 CREATE TABLE dead_letters (
     incarnation smallint    NOT NULL,

@@ -72,6 +72,11 @@ class Api:
         process = self.launch()
         wait_until(lambda: self._answers(process), "the API answers", deadline_s=WAIT_S)
 
+    def start_with_topic(self) -> None:
+        """Create its topics, then start."""
+        create_topics(self.settings)
+        self.start()
+
     def launch(self) -> Process:
         """Start `tocsin api`, whatever becomes of it."""
         inherited = {

@@ -1,0 +1,380 @@
+"""Searching the logs: every record once, newest first, within bounds, by an index."""
+
+import base64
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from sql.logs import BYTES_MAX, LogPosition, LogSearch, search_values
+from sql.statements import statements
+from tests.integration.http.conftest import Api
+from tests.integration.http.test_api_incidents import database
+from tests.integration.http.test_api_ingest import assert_problem
+
+__all__ = ["database"]
+
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+SECOND = timedelta(seconds=1)
+
+INSERT = """
+    insert into logs (timestamp, service_id, level, message, metadata, id, arrival, incarnation,
+                      partition, "offset")
+    values (%(timestamp)s, %(service_id)s, %(level)s, %(message)s, %(metadata)s, null,
+            %(timestamp)s, 1, %(partition)s, %(offset)s)
+"""
+
+
+def add(database: psycopg.Connection, *records: dict[str, Any]) -> None:
+    with database.cursor() as cursor:
+        cursor.executemany(
+            INSERT,
+            [
+                {
+                    "timestamp": NOW - SECOND,
+                    "service_id": "checkout",
+                    "level": "INFO",
+                    "message": str(number),
+                    "partition": number % 3,
+                    "offset": number,
+                    **record,
+                    "metadata": json.dumps(record["metadata"]) if "metadata" in record else None,
+                }
+                for number, record in enumerate(records)
+            ],
+        )
+
+
+def search(api: Api, **parameters: object) -> dict[str, Any]:
+    answer = api.client.get("/logs", params=parameters, headers=api.headers())  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def messages(api: Api, **parameters: object) -> list[str]:
+    found = search(api, **parameters)
+    assert found["meta"]["next_cursor"] is None
+    return [row["message"] for row in found["data"]]
+
+
+def pages(api: Api, **parameters: object) -> Iterator[list[dict[str, Any]]]:
+    cursor: dict[str, str] = {}
+    while True:
+        found = search(api, **parameters, **cursor)
+        yield found["data"]
+        if found["meta"]["next_cursor"] is None:
+            return
+        cursor = {"cursor": found["meta"]["next_cursor"]}
+
+
+@pytest.mark.parametrize("services", [[], ["checkout"], ["checkout", "other", "silent"]])
+def test_pages_together_hold_every_record_once_newest_first(
+    api: Api, database: psycopg.Connection, services: list[str]
+) -> None:
+    dice = random.Random(7)
+    add(
+        database,
+        *(
+            {
+                # Many share their moment; some are in minutes of their own.
+                "timestamp": NOW - SECOND * dice.choice([1, 1, 1, 30, 61, 400, 2000, 3500]),
+                "service_id": dice.choice(["checkout", "other"]),
+            }
+            for _ in range(200)
+        ),
+    )
+    found = [row for page in pages(api, limit=7, service_id=services) for row in page]
+    assert [row["timestamp"] for row in found] == sorted(
+        (row["timestamp"] for row in found), reverse=True
+    )
+    query = "select message from logs where %s or service_id = 'checkout'"
+    expected = database.execute(query, [len(services) != 1]).fetchall()
+    assert sorted(row["message"] for row in found) == sorted(message for (message,) in expected)
+
+
+def test_what_arrives_between_two_pages_moves_neither(
+    api: Api, database: psycopg.Connection
+) -> None:
+    add(database, *({"timestamp": NOW - number * SECOND} for number in range(1, 7)))
+    reading = pages(api, limit=2)
+    found = [*next(reading)]
+    add(database, {"message": "new", "offset": 77, "partition": 9})
+    found += [row for page in reading for row in page]
+    assert [row["message"] for row in found] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_record_is_told_as_it_is_stored(api: Api, database: psycopg.Connection) -> None:
+    add(database, {"metadata": {"big": 10**30, "t": [1.50]}, "message": 'quote " \n ü'})
+    [row] = search(api)["data"]
+    at = (NOW - SECOND).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert row == {
+        "timestamp": at,
+        "service_id": "checkout",
+        "level": "INFO",
+        "message": 'quote " \n ü',
+        "metadata": {"big": 10**30, "t": [1.5]},
+        "id": None,
+        "arrival": at,
+    }
+
+
+def test_search_without_a_time_is_of_the_last_hour(api: Api, database: psycopg.Connection) -> None:
+    add(
+        database,
+        {"timestamp": NOW - timedelta(minutes=61), "message": "before"},
+        {"timestamp": NOW - timedelta(minutes=59), "message": "within"},
+        {"timestamp": NOW + timedelta(minutes=3), "message": "ahead"},
+    )
+    assert messages(api) == ["within"]
+    answer = search(api, **{"from": (NOW - timedelta(hours=2)).isoformat()})
+    assert [row["message"] for row in answer["data"]] == ["within", "before"]
+    assert answer["meta"]["from"] == (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_from_is_within_and_to_is_not(api: Api, database: psycopg.Connection) -> None:
+    add(database, *({"timestamp": NOW - number * SECOND} for number in range(4)))
+    span = {"from": (NOW - 2 * SECOND).isoformat(), "to": NOW.isoformat()}
+    assert messages(api, **span) == ["1", "2"]
+
+
+SAMPLES: list[dict[str, Any]] = [
+    {"level": "DEBUG", "message": "Card declined", "metadata": {"order": 17}},
+    {"level": "INFO", "message": "card accepted", "metadata": {"order": "17", "ok": True}},
+    {"level": "WARN", "message": "100% \\ of_it", "metadata": {"order": 17.0, "ok": "true"}},
+    {"level": "ERROR", "message": "ÄRGER mit Straße", "metadata": {"order": [17], "ok": None}},
+    {"level": "FATAL", "message": "", "metadata": {"order": {"17": 17}, "a.b": "c=d"}},
+    {"service_id": "other", "level": "ERROR", "message": "card lost"},
+]
+
+FILTERS: list[tuple[dict[str, Any], list[int]]] = [
+    ({"service_id": "other"}, [5]),
+    ({"service_id": ["other", "checkout"], "level": "ERROR"}, [3, 5]),
+    ({"level": ["DEBUG", "FATAL"]}, [0, 4]),
+    ({"min_level": "WARN"}, [2, 3, 4, 5]),
+    ({"text": "CARD"}, [0, 1, 5]),
+    ({"text": "ärger"}, [3]),
+    ({"text": "%"}, [2]),
+    ({"text": "_"}, [2]),
+    ({"text": "\\"}, [2]),
+    ({"text": "' OR 1=1 --"}, []),
+    ({"metadata": "order=17"}, [0, 1, 2]),
+    ({"metadata": 'order="17"'}, [1]),
+    ({"metadata": "order=1.7e1"}, [0, 2]),
+    ({"metadata": "ok=true"}, [1, 2]),
+    ({"metadata": "ok=null"}, [3]),
+    ({"metadata": "a.b=c=d"}, [4]),
+    ({"metadata": ["order=17", "ok=true"]}, [1, 2]),
+    ({"metadata": "order="}, []),
+    ({"metadata": 'order="17'}, []),
+    ({"metadata": "'; DROP TABLE logs; --=1"}, []),
+    ({"service_id": "'; DROP TABLE logs; --"}, []),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), FILTERS)
+def test_each_filter_leaves_those_that_it_means(
+    api: Api, database: psycopg.Connection, given: dict[str, Any], expected: list[int]
+) -> None:
+    add(
+        database,
+        *(
+            {"timestamp": NOW - (number + 1) * SECOND, **sample}
+            for number, sample in enumerate(SAMPLES)
+        ),
+    )
+    found = messages(api, **given)
+    assert found == [SAMPLES[number]["message"] for number in expected]
+    assert found == messages(api, **{**given, "service_id": given.get("service_id", SERVICES)})
+
+
+SERVICES = ["other", "checkout"]
+
+
+def test_page_ends_for_its_size_and_loses_nothing(api: Api, database: psycopg.Connection) -> None:
+    large = "x" * 32_000
+    count = BYTES_MAX // len(large) + 20
+    add(
+        database,
+        *(
+            {"message": f"{number:05d}{large}", "timestamp": NOW - (number % 90 + 1) * SECOND}
+            for number in range(count)
+        ),
+    )
+    for services in ([], ["checkout"]):
+        sizes, found = [], []
+        for page in pages(api, limit=1000, service_id=services):
+            sizes.append(sum(len(row["message"]) for row in page))
+            found += [row["message"][:5] for row in page]
+        assert len(sizes) > 1
+        assert max(sizes) <= BYTES_MAX + len(large)
+        assert sorted(found) == [f"{number:05d}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"from": "2026-03-02"},
+        {"from": "2026-03-02T08:00:00"},
+        {"from": "now"},
+        {"from": ""},
+        {"to": "2026-13-02T08:00:00Z"},
+        {"to": "0001-01-01T00:00:00+14:00"},
+        {"from": "0001-01-01T00:00:00Z"},
+        {"from": "9999-12-31T23:59:59Z"},
+        {"from": "1970-01-01T00:00:00Z"},
+        {"from": (NOW - timedelta(days=7, minutes=1)).isoformat()},
+        {"from": "2026-03-02T08:00:01Z", "to": "2026-03-02T08:00:00Z"},
+        {"from": "2026-03-02T08:00:00Z", "to": "2026-03-02T08:00:00Z"},
+        {"limit": "0"},
+        {"limit": "1001"},
+        {"limit": "1 OR 1=1"},
+        {"level": "error"},
+        {"level": "LOUD"},
+        {"level": "ERROR'; DROP TABLE logs; --"},
+        {"min_level": "WORST"},
+        {"min_level": ["WARN", "ERROR"]},
+        {"level": "ERROR", "min_level": "WARN"},
+        {"text": ""},
+        {"text": "x" * 201},
+        {"text": "a\0b"},
+        {"text": ["a", "b"]},
+        {"service_id": ""},
+        {"service_id": "x" * 129},
+        {"service_id": "a\0b"},
+        {"service_id": [f"s-{number}" for number in range(21)]},
+        {"metadata": "order"},
+        {"metadata": "=17"},
+        {"metadata": ""},
+        {"metadata": "a\0=1"},
+        {"metadata": 'a="\\u0000"'},
+        {"metadata": ["a=1", "a=2"]},
+        {"metadata": [f"{number}=1" for number in range(6)]},
+        {"metadata": "x" * 299 + "=1"},
+        {"page": "2"},
+        {"offset": "2"},
+        {"cursor": ""},
+        {"cursor": "x"},
+        {"cursor": "x" * 72},
+        {"cursor": "ü"},
+        {"cursor": "' OR 1=1 --"},
+    ],
+)
+def test_search_that_cannot_be_is_refused(api: Api, parameters: dict[str, Any]) -> None:
+    assert_problem(api.client.get("/logs", params=parameters, headers=api.headers()), 400)
+
+
+@pytest.mark.parametrize("query", ["text=%ff", "service_id=%c0%80", "%ed%a0%80=1"])
+def test_search_that_is_not_utf_8_is_refused(api: Api, query: str) -> None:
+    assert_problem(api.client.get(f"/logs?{query}", headers=api.headers()), 400)
+
+
+def test_offset_whose_plus_is_not_encoded_is_understood(
+    api: Api, database: psycopg.Connection
+) -> None:
+    add(database, {})
+    since = (NOW - timedelta(minutes=5)).astimezone(timezone(timedelta(hours=1))).isoformat()
+    answer = api.client.get(f"/logs?from={since}", headers=api.headers())
+    assert len(answer.json()["data"]) == 1
+
+
+def first_cursor(api: Api, database: psycopg.Connection, **parameters: object) -> str:
+    add(database, *({} for _ in range(5)))
+    return str(search(api, limit=2, **parameters)["meta"]["next_cursor"])
+
+
+def test_cursor_that_was_changed_anywhere_is_refused(
+    api: Api, database: psycopg.Connection
+) -> None:
+    cursor = first_cursor(api, database)
+    content = base64.urlsafe_b64decode(cursor)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        sent = base64.urlsafe_b64encode(changed).decode()
+        answer = api.client.get("/logs", params={"cursor": sent}, headers=api.headers())
+        assert_problem(answer, 400)
+    for sent in (cursor[:-4], cursor + "AAAA", cursor.swapcase()):
+        answer = api.client.get("/logs", params={"cursor": sent}, headers=api.headers())
+        assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"service_id": "b"}, {}, {"service_id": ["a", "b"]}, {"service_id": "a", "text": "x"}],
+)
+def test_cursor_goes_with_its_own_search_alone(
+    api: Api, database: psycopg.Connection, other: dict[str, Any]
+) -> None:
+    add(database, *({"service_id": "a"} for _ in range(5)))
+    cursor = search(api, limit=2, service_id="a")["meta"]["next_cursor"]
+    sent = {"cursor": cursor, **other}
+    assert_problem(api.client.get("/logs", params=sent, headers=api.headers()), 400)
+    assert search(api, cursor=cursor, service_id="a", limit=50)["data"]
+
+
+def test_cursor_of_another_secret_is_refused(
+    api: Api, database: psycopg.Connection, make_api: Callable[..., Api]
+) -> None:
+    cursor = first_cursor(api, database)
+    own = make_api()
+    own.start()
+    answer = own.client.get("/logs", params={"cursor": cursor}, headers=own.headers())
+    assert_problem(answer, 400)
+
+
+def test_search_that_takes_too_long_is_given_up_and_says_what_to_do(
+    make_api: Callable[..., Api],
+) -> None:
+    own = make_api(TOCSIN_SEARCH_TIMEOUT_S="0.3", TOCSIN_LOGS_DAYS_MAX="2")
+    own.start()
+    with psycopg.connect(own.settings.database_url, autocommit=True) as holder:
+        holder.execute("begin; lock table logs in access exclusive mode")
+        for query in ("", "?service_id=checkout"):
+            answer = own.client.get(f"/logs{query}", headers=own.headers())
+            problem = assert_problem(answer, 504)
+            assert "longer than 0.3 s" in problem["detail"]
+            assert "shorter time" in problem["detail"]
+        assert own.client.get("/incidents", headers=own.headers()).is_success
+    three_days = (NOW - timedelta(days=3)).isoformat()
+    answer = own.client.get("/logs", params={"from": three_days}, headers=own.headers())
+    assert "at most 2 days" in assert_problem(answer, 400)["detail"]
+
+
+def test_logs_need_a_token(api: Api) -> None:
+    assert_problem(api.client.get("/logs"), 401)
+
+
+def test_each_search_reads_its_time_alone_and_by_an_index(database_url: str) -> None:
+    fill = """
+        insert into logs (timestamp, service_id, level, message, arrival, incarnation, partition,
+                          "offset")
+        select at, 'service-' || number %% 100, 'INFO', repeat('m', 200), at, 1, 0, number
+        from (select number, %s - number * interval '0.5 seconds' as at
+              from generate_series(200000, 1, -1) as number) as numbered
+    """
+    noon = NOW.replace(hour=12, minute=0, second=0)
+    hour = LogSearch(since=noon - timedelta(hours=1), until=noon)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(fill, [noon])
+        conn.execute("vacuum analyze logs")
+    statement = statements("logs")
+    last = LogPosition(noon - timedelta(minutes=30), 1, 0, 500)
+    filters: dict[str, Any] = {"levels": ["ERROR"], "text": "x", "metadata": ['{"a":1}']}
+    with psycopg.connect(database_url, cursor_factory=psycopg.ClientCursor) as conn:
+        for wanted in (hour, msgspec.structs.replace(hour, last=last, **filters)):
+            for name, services, index in (
+                ("search_logs", [], "logs_arrival"),
+                ("search_logs_of_services", ["service-1", "service-2"], "logs_service_time"),
+            ):
+                values = search_values(msgspec.structs.replace(wanted, services=services), 100)
+                rows = conn.execute(b"explain " + statement[name], values).fetchall()
+                plan = "\n".join(line for (line,) in rows)
+                assert index in plan, plan
+                assert "Seq Scan" not in plan
+                assert len(set(re.findall(r"_hyper_\d+_\d+_chunk\b", plan))) == 1, plan
