@@ -49,7 +49,7 @@ def kill_flow(rig: Rig, form: Form) -> None:
 def kill_api(rig: Rig, form: Form) -> None:
     """Kill the API; its client sends again, with the same ids, what was not acknowledged."""
     for _ in range(form.kills):
-        rig.load.wait_for_http()
+        rig.wait_for_http()
         rig.some_time(*form.pause_s)
         rig.kill_api()
         rig.faults += 1
@@ -246,7 +246,7 @@ def answers(rig: Rig) -> bool:
 
 def flows_on(rig: Rig) -> None:
     """Wait until records that are acknowledged from now on are stored."""
-    rig.load.wait_for_http()
+    rig.wait_for_http()
     goal = rig.load.count
     rig.wait_for(lambda: rig.line.count("logs") >= goal, "the flow goes on")
 

@@ -38,8 +38,8 @@ class Load:
     """The senders and what became of what they sent.
 
     sent: every record that may be in the topic. acknowledged: those that must be. attempts_again:
-        how often a batch was posted again. last_body: acknowledged over HTTP. rate: records
-        acknowledged a second, outages included.
+        how often a batch was posted again. posted: batches acknowledged over HTTP; last_body: the
+        newest of them. rate: records acknowledged a second, outages included.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Load:
         self.sent: set[Name] = set()
         self.acknowledged: set[Name] = set()
         self.attempts_again = 0
-        self._posted = 0
+        self.posted = 0
         self.last_body = b""
         self.rate = 0.0
         self._topic = topic
@@ -102,11 +102,6 @@ class Load:
         assert not self._refused, self._refused[:3]
         if self._failed:
             raise self._failed[0]
-
-    def wait_for_http(self) -> None:
-        """Wait until something more was acknowledged over HTTP."""
-        goal = self._posted + 1
-        wait_until(lambda: self._posted >= goal, "HTTP goes on", deadline_s=_SETTLED_S)
 
     def post_again(self, body: bytes) -> None:
         """Post once more what was acknowledged, like a client that did not hear of it."""
@@ -182,7 +177,7 @@ class Load:
                     refused = answer.json()["refused"]
                     self._refused += [str(one) for one in refused]
                     self.acknowledged.update(name for name, _ in records)
-                    self._posted += 1
+                    self.posted += 1
                     self.last_body = body
                     return
                 if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:

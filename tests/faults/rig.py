@@ -57,9 +57,9 @@ class Rig:
     fresh_database_url: another database, for what is compared.
     producers_time: the topic keeps the producer's time for the arrival.
     by_proxy: API and flow reach both servers through the proxies.
-    faults: how many were done. exits: last words of flows that ended by themselves.
+    faults: how many were done. exits: last words of what ended by itself.
     program: what Python runs as the API and the flow; the undisturbed run is of the true one.
-    is_supervised: the flow may end, and is started again.
+    is_supervised: flow and API may end, and are started again.
     """
 
     def __init__(
@@ -153,7 +153,8 @@ class Rig:
             self.exits.append(self.flow.last_words())
             self.start_flow(wait=False)
         process = self.api.process
-        if process is None or process.exit_code() is not None:
+        if process is not None and process.exit_code() is not None:
+            self.exits.append(process.last_words())
             self.api.launch()
 
     def look_after_flow(self) -> None:
@@ -171,6 +172,11 @@ class Rig:
             return condition()
 
         wait_until(holds, what, deadline_s=WAIT_S, every_s=0.2)
+
+    def wait_for_http(self) -> None:
+        """Wait until something more was acknowledged over HTTP."""
+        before = self.load.posted
+        self.wait_for(lambda: self.load.posted > before, "HTTP goes on")
 
     def wait_until_it_reads(self) -> None:
         """Wait until the flow has started."""

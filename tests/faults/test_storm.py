@@ -35,7 +35,7 @@ def check(make_rig: MakeRig, figures: Figures, name: str, form: Form, *, seconds
             print(fault.__name__)
             rig.revive()
             fault(rig, form)
-    rig.revive()
+    rig.wait_for_http()
     rig.end()
     found = rig.check()
     figures.add(name, rig, found)
