@@ -14,7 +14,7 @@ from api.shared_counts import SharedCounts
 from stack import debian
 from stack.errors import StackError
 from stack.ports import free_port, is_free
-from stack.processes import Process
+from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 from tests.integration.http.conftest import PASSWORD, Api
 from tests.integration.http.test_api_ingest import assert_problem, record
@@ -101,7 +101,9 @@ class Valkey:
     def start(self) -> None:
         """Start it and return when it listens."""
         command = ["valkey-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = Process("valkey", ["chroot", str(self._root), *command], log=self._log)
+        # Even a run that is killed leaves none behind.
+        argv = end_with_starter(["chroot", str(self._root), *command], "KILL")
+        self._process = Process("valkey", argv, log=self._log)
         wait_until(lambda: not is_free(self.port), "Valkey listens", deadline_s=30)
 
     def stop(self) -> None:
