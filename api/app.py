@@ -38,6 +38,7 @@ from api.passwords import Passwords
 from api.problems import answer_exception
 from api.publisher import Publisher
 from api.sessions import Sessions
+from api.stats import Stats
 from api.tail import LiveTail
 from api.tails import Tails
 from api.turnstile import Turnstile
@@ -49,6 +50,7 @@ from sql.keys import KeyTable
 from sql.logs import LogTable
 from sql.reader import Reader
 from sql.sessions import SessionTable
+from sql.statistics import Statistics
 from sql.users import UserTable
 from tocsin.field_names import FieldNames
 from tocsin.settings import Settings, load_settings
@@ -70,6 +72,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     publisher = Publisher(settings)
     incidents, changes = IncidentTable(reader), IncidentChanges(reader)
     logs = LogTable(reader, timeout_s=settings.search_timeout_s)
+    statistics = Statistics(reader, timeout_s=settings.search_timeout_s)
     tails = Tails(settings)
     searches = Turnstile("searches", at_once=SEARCHES_AT_ONCE, waiting_max=SEARCHES_WAITING_MAX)
     users, audit, keys = UserTable(reader), AuditTable(reader), KeyTable(reader)
@@ -103,6 +106,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
             evidence=Evidence(incidents, sessions),
             logs=Logs(settings, logs, sessions, searches),
             tail=LiveTail(tails, sessions),
+            stats=Stats(statistics, sessions, searches),
             health=Health(reader, publisher),
         ),
     )
@@ -172,6 +176,7 @@ def _routes(
     evidence: Evidence,
     logs: Logs,
     tail: LiveTail,
+    stats: Stats,
     health: Health,
 ) -> tuple[Route, ...]:
     return (
@@ -188,6 +193,10 @@ def _routes(
         Route("POST", "/incidents/<incident_id:str>/comments", desk.comment),
         Route("GET", "/logs", logs.search),
         Route("GET", "/logs/tail", tail.follow),
+        Route("GET", "/services", stats.list_services),
+        Route("GET", "/stats/services", stats.services),
+        Route("GET", "/stats/services/<service_id:str>/baseline", stats.baseline),
+        Route("GET", "/stats/messages", stats.messages),
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),
     )

@@ -83,14 +83,14 @@ class Parameters:
     def text(self, name: str, *, most: int) -> str | None:
         """Return what a parameter says: 1 to `most` characters, without NUL; None if not given."""
         value = self._given.get(name)
-        return None if value is None else _text(name, value, most)
+        return None if value is None else checked_text(name, value, most)
 
     def texts(self, name: str, *, most: int, times: int) -> tuple[str, ...]:
         """Return the same of a parameter that may be given so many times, each value once."""
         values = self._given.getlist(name, [])
         if len(values) > times:
             raise Refusal(400, f"{name}: may be given {times} times, not {len(values)}")
-        return tuple(dict.fromkeys(_text(name, value, most) for value in values))
+        return tuple(dict.fromkeys(checked_text(name, value, most) for value in values))
 
     def services(self) -> tuple[str, ...]:
         """Return the services that are asked for; none: all."""
@@ -172,7 +172,8 @@ def _unknown(name: str, known: Collection[str]) -> str:
     return f"{name[:40]}: no such parameter{hint or ','} {there_are}"
 
 
-def _text(name: str, value: str, most: int) -> str:
+def checked_text(name: str, value: str, most: int) -> str:
+    """Return a text of 1 to `most` characters without NUL, or refuse it."""
     if not 1 <= len(value) <= most or "\0" in value:
         raise Refusal(400, f"{name}: give 1 to {most} characters")
     return value

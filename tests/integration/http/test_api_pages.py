@@ -1,0 +1,73 @@
+"""Every command of docs/api.md and docs/incidents.md that asks the API does what the page says."""
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from stack.running import CHECKOUT
+from tests.acceptance.programs import Folder, folder
+from tests.conftest import skip_without_server
+from tests.integration.http.conftest import PASSWORD, Api
+from tests.integration.http.test_api_incidents import add_incident, database, get
+from tests.integration.http.test_api_logs import add
+
+__all__ = ["database"]
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Folder]:
+    with skip_without_server(), folder() as found:
+        yield found
+
+
+def commands(page: str) -> str:
+    """Return the shell examples of a page that ask the API, as one script."""
+    text = (CHECKOUT / "docs" / page).read_text()
+    found = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return "\n".join(example for example in found if "curl" in example)
+
+
+def run(programs: Folder, script: str, **variables: str) -> str:
+    return programs.run("bash", "-euo", "pipefail", "-c", script, env=variables)
+
+
+def test_page_of_logs_and_statistics_is_true(
+    api: Api, database: psycopg.Connection, programs: Folder
+) -> None:
+    add(
+        database,
+        {"level": "ERROR", "message": "Card declined", "metadata": {"order": 17}},
+        *({} for _ in range(3)),
+    )
+    script = commands("api.md")
+    assert script.count("curl ") == 11
+    told = run(
+        programs,
+        script,
+        TOCSIN_URL=api.url,
+        EMAIL=api.person("viewer").email,
+        PASSWORD=PASSWORD,
+    )
+    assert "did you mean service_id?" in told
+    assert '"message": "Card declined"' in told
+    assert "event: start" in told
+    assert '"shape": "Card declined"' in told
+
+
+def test_page_of_incidents_is_true(
+    api: Api, database: psycopg.Connection, programs: Folder
+) -> None:
+    incident_id = add_incident(database)
+    script = commands("incidents.md").replace("http://127.0.0.1:8000", api.url)
+    assert script.count("curl ") == 6
+    token = api.headers("operator")["authorization"].removeprefix("Bearer ")
+    told = run(programs, script, ID=incident_id, TOKEN=token)
+    assert "somebody has changed the incident" in told
+    moments = [entry["moment"] for entry in get(api, f"/incidents/{incident_id}/timeline")["data"]]
+    assert moments == [
+        *("acknowledged", "reclassified", "assigned", "commented", "resolved", "commented")
+    ]
+    [opened] = get(api, "/incidents", kind="manual")["data"]
+    assert opened["title"] == "Customers cannot pay"
