@@ -64,12 +64,11 @@ class CutLogic(StatefulBatchLogic[RecordBatch, ServiceRuns, CutState]):
             for service in sorted(spoke, key=_last_arrival_ms):
                 self._services.heard(service.service_id, _last_arrival_ms(service))
             cut += spoke
-            if batch.read_until_ms is not None:
+            until_ms = self._services.within_reach(batch.read_until_ms)
+            if until_ms is not None:
                 cut += [
-                    ServiceRuns(
-                        service_id, batch.incarnation, batch.partition, [], batch.read_until_ms
-                    )
-                    for service_id in self._services.due(batch.read_until_ms)
+                    ServiceRuns(service_id, batch.incarnation, batch.partition, [], until_ms)
+                    for service_id in self._services.due(until_ms)
                 ]
         return cut, StatefulBatchLogic.RETAIN
 

@@ -1,9 +1,17 @@
 """Which services of a partition have fallen silent: their clocks are moved by others' arrivals."""
 
 from collections import OrderedDict
+from typing import Final
 
 from tocsin.detection import WINDOW_MS, DetectionSettings
 from tocsin.records import AHEAD_MS_MAX
+
+WINDOWS_AT_ONCE: Final = 100_000
+"""So many windows at most are opened by one telling, but one of each service in any case.
+
+Each makes a row, of some 400 bytes until it is written: after hours in which a partition had no
+record at all, thousands of services would make millions of rows at once.
+"""
 
 
 class IdleServices:
@@ -24,11 +32,39 @@ class IdleServices:
         )
         self._last_ms: OrderedDict[str, int] = OrderedDict()
         self._told: int | None = None
+        self._until_ms: int | None = None
 
     def heard(self, service_id: str, arrival_ms: int) -> None:
         """Note a record of a service."""
         self._last_ms[service_id] = arrival_ms
         self._last_ms.move_to_end(service_id)
+
+    def within_reach(self, arrival_ms: int | None) -> int | None:
+        """Return the arrival that the silent services may be told of now, if there is one.
+
+        After a long gap that lies in between: they are told in steps, a step a call.
+        arrival_ms: the newest in the partition; None where nothing new is known.
+        """
+        if arrival_ms is not None:
+            self._until_ms = max(arrival_ms, self._until_ms or 0)
+        until_ms = self._until_ms
+        if until_ms is None or not self._last_ms:
+            return until_ms
+        target = (until_ms - self._margin_ms) // WINDOW_MS
+        told = self._told
+        if told is None:
+            told = next(iter(self._last_ms.values())) // WINDOW_MS
+        if target <= told + 1:
+            return until_ms
+        silent = self._count_silent(until_ms)
+        reach = told + max(WINDOWS_AT_ONCE // max(silent, 1), 1)
+        return until_ms if target <= reach else reach * WINDOW_MS + self._margin_ms
+
+    def _count_silent(self, arrival_ms: int) -> int:
+        for number, last_ms in enumerate(self._last_ms.values()):
+            if arrival_ms - last_ms <= self._idle_ms:
+                return number
+        return len(self._last_ms)
 
     def due(self, arrival_ms: int) -> list[str]:
         """Return the services whose clocks an arrival in the partition moves on."""
