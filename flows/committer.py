@@ -28,12 +28,13 @@ _PASSING_STATES = frozenset({"08", "40", "53", "55", "57"})
 
 
 class Committer(Generic[Job]):
-    """Commits jobs in the order in which they came, as many at once as have piled up.
+    """Commits jobs in the order in which they came, several at once where they have piled up.
 
     commit: writes the jobs in one transaction on the connection it is given, and commits. It is
         called again with the same jobs, on another connection, when the database went away, so it
         must find out for itself what of them is stored.
-    size: how much a job weighs; `submit` waits while more than `room` is waiting.
+    size: how much a job weighs; `submit` waits while more than `room` is waiting. What is committed
+        at once weighs `at_once` at most, or is one job.
     stopping: when set while nothing can be stored, the wait ends with a StorageError.
     """
 
@@ -45,6 +46,7 @@ class Committer(Generic[Job]):
         commit: Callable[[psycopg.Connection, list[Job]], None],
         size: Callable[[Job], int],
         room: int,
+        at_once: int,
         stopping: threading.Event,
     ) -> None:
         self._name = name
@@ -52,6 +54,7 @@ class Committer(Generic[Job]):
         self._commit = commit
         self._size = size
         self._room = room
+        self._at_once = at_once
         self._stopping = stopping
         self._jobs: deque[Job] = deque()
         self._waiting = 0
@@ -118,8 +121,13 @@ class Committer(Generic[Job]):
     def _take(self) -> list[Job]:
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closed)
-            jobs = list(self._jobs)
-            self._jobs.clear()
+            jobs: list[Job] = []
+            taken = 0
+            while self._jobs:
+                taken += self._size(self._jobs[0])
+                if jobs and taken > self._at_once:
+                    break
+                jobs.append(self._jobs.popleft())
             self._busy = bool(jobs)
             return jobs
 

@@ -17,7 +17,8 @@ from flows.books import LiveBooks
 from flows.known import NOTHING_KNOWN, Known, read_known
 from flows.pipeline import Sinks, build_flow
 from flows.recovery import RecoveryStore
-from flows.repeats import seen_in
+from flows.repeats import IDS_MAX, seen_in
+from flows.room import Room
 from flows.sinks import DetectionSink, LogSink
 from flows.source import TopicSource
 from flows.watch import TopicWatch
@@ -166,17 +167,19 @@ class _Reading:
             if self.is_void:
                 known = _read_known(conn, partitions, books.book_for(0))
                 first = _first_offsets(conn, incarnation, stored)
+        room = Room(partitions if self._cluster.is_alone else ())
         source = TopicSource(
             settings,
             incarnation=incarnation,
             partitions=partitions,
             stored_offset=stored.get,
             first_offset=first.get,
+            room=room,
             stopping=self._stopping,
             watch=self._watch,
         )
         sinks = Sinks(
-            logs=LogSink(settings, partitions=partitions, stopping=self._stopping),
+            logs=LogSink(settings, partitions=partitions, room=room, stopping=self._stopping),
             detection=DetectionSink(settings, stopping=self._stopping),
         )
         log.info(
@@ -194,9 +197,11 @@ class _Reading:
 
     def _execute(self, source: TopicSource, sinks: Sinks, books: LiveBooks, known: Known) -> None:
         cluster = self._cluster
+        ids_max = max(IDS_MAX // len(self._partitions), 1)
+        seen_before = seen_in(self._settings, self._stopping, ids_max)
         try:
             cli_main(
-                build_flow(source, sinks, books, known, seen_in(self._settings, self._stopping)),
+                build_flow(source, sinks, books, known, seen_before, ids_max),
                 workers_per_process=cluster.workers,
                 process_id=None if cluster.is_alone else cluster.process,
                 addresses=None if cluster.is_alone else list(cluster.addresses),

@@ -41,9 +41,13 @@ COMMIT_SECONDS = Histogram(
     ["writer"],
     buckets=_SECONDS,
 )
+ROOM = Gauge(
+    "tocsin_flow_room_ratio",
+    "How full the room between reading and storing is; at 1 reading waits",
+)
 WAITING = Gauge(
     "tocsin_flow_waiting_ratio",
-    "How full the room before a writer is; at 1 reading waits",
+    "How full the room before a writer is; at 1 its worker waits",
     ["writer"],
 )
 AWAY = Gauge("tocsin_flow_database_away", "1 while a writer cannot reach the database", ["writer"])

@@ -15,7 +15,7 @@ from tocsin.records import (
 def parse_batch(raw: RawBatch) -> RecordBatch:
     """Decode every message; one that breaks the contract harms only itself."""
     batch = RecordBatch.empty(raw.incarnation, raw.partition, raw.next_offset)
-    batch.read_until_ms = raw.read_until_ms
+    batch.read_until_ms, batch.weight = raw.read_until_ms, raw.weight
     batch.size_bytes = sum(len(value) for value in raw.value if value)
     for value, arrival_ms, offset, key in zip(
         raw.value, raw.arrival_ms, raw.offset, raw.key, strict=True

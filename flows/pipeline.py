@@ -10,7 +10,7 @@ from bytewax.outputs import Sink
 from flows.detect import Books, Changes, cutter, detector_builder
 from flows.known import NOTHING_KNOWN, Known
 from flows.parse import parse_batch
-from flows.repeats import RepeatLogic, SeenBefore, nothing_seen
+from flows.repeats import IDS_MAX, RepeatLogic, SeenBefore, nothing_seen
 from flows.sinks import DetectionSink, Progress
 from flows.source import part_name
 from tocsin.batches import RawBatch, RecordBatch
@@ -34,18 +34,22 @@ def build_flow(
     books: Books,
     known: Known = NOTHING_KNOWN,
     seen_before: SeenBefore = nothing_seen,
+    ids_max: int = IDS_MAX,
 ) -> Dataflow:
     """Return the dataflow. Its step ids key the recovery state: renaming one loses it.
 
     known: the services that go on where their rows end, having no recovery state.
     seen_before: the ids that records had before the first one that is read.
+    ids_max: how many ids are remembered of a partition.
     """
     flow = Dataflow("tocsin")
 
     raw = op.input("read", flow, source)
     records = op.map("parse", raw, parse_batch)
     keyed = op.key_on("by_partition", records, lambda batch: part_name(batch.partition))
-    by_partition = op.stateful_batch("drop_repeats", keyed, lambda _: RepeatLogic(seen_before))
+    by_partition = op.stateful_batch(
+        "drop_repeats", keyed, lambda _: RepeatLogic(seen_before, ids_max)
+    )
     op.output("store_logs", by_partition, sinks.logs)
 
     runs = op.stateful_batch("cut", by_partition, cutter(known))

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from msgspec import Struct
 
 from flows import metrics
+from flows.room import Room, weight_of
 from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError
@@ -32,6 +33,15 @@ log = structlog.get_logger()
 POLL_RECORDS = 10_000
 EPOCH_RECORDS = 500_000
 """What a partition may hand out between two snapshots: within an epoch nothing else stops it."""
+_FETCHED_BYTES = 64 * 1024 * 1024
+_FETCHED_RECORDS = 80_000
+"""What the clients of all partitions together may have fetched ahead, besides one fetch each."""
+_FETCH_BYTES = 2 * 1024 * 1024
+"""What they fetch at once, all together, as it is on the wire: unpacked it may be fifty times that.
+
+A broker sends one producer's batch at least.
+"""
+_SHARE_BYTES_MIN = 64 * 1024
 _REST = timedelta(milliseconds=2)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
@@ -53,14 +63,20 @@ class Position(Struct, frozen=True):
 
 
 class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
-    """One partition of the topic, read in order."""
+    """One partition of the topic, read in order.
+
+    partitions: how many the topic has; their clients share what may be fetched ahead.
+    room: what is handed out must find room in it; where there is none, reading waits.
+    """
 
     def __init__(
         self,
         settings: Settings,
         incarnation: int,
         partition: int,
+        partitions: int,
         start: Position | None,
+        room: Room,
         admin: AdminClient,
         stopping: threading.Event,
         watch: TopicWatch,
@@ -69,9 +85,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._admin = admin
         self._incarnation = incarnation
         self._partition = partition
+        self._room = room
         self._stopping = stopping
         self._watch = watch
-        self._consumer = Consumer(_consumer_config(settings))
+        self._consumer = Consumer(_consumer_config(settings, partitions))
         self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
         self._next_offset = self._first_offset(
             settings, None if start is None else start.next_offset
@@ -99,7 +116,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             self._begin = None
             return [self._batch([])]
         ready = self._released()
-        if self._held is None and self._taken < EPOCH_RECORDS:
+        if self._held is None and self._taken < EPOCH_RECORDS and not self._room.is_full:
             self._fetch()
         if ready is None and self._held is None and self._tick_is_due():
             ready = self._batch([])
@@ -139,6 +156,9 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             self._watch.remade.set()
             raise StopIteration
         self._held = self._batch(messages)
+        size_bytes = sum(len(value) for value in self._held.value if value)
+        weight = weight_of(size_bytes, len(messages))
+        self._held.weight = self._room.take(self._partition, weight)
         self._held_at = time.monotonic()
         self._watch.ask()
 
@@ -237,7 +257,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         return low if start is None else self._after_loss(start, low)
 
 
-def _consumer_config(settings: Settings) -> dict[str, object]:
+def _consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
+    fetch_bytes, fetched_bytes = (
+        max(together // partitions, _SHARE_BYTES_MIN) for together in (_FETCH_BYTES, _FETCHED_BYTES)
+    )
     return {
         "bootstrap.servers": settings.kafka_bootstrap,
         "client.id": "tocsin-flow",
@@ -252,8 +275,10 @@ def _consumer_config(settings: Settings) -> dict[str, object]:
         # A broker may look for new records only a few times while it lets a fetch wait.
         "fetch.wait.max.ms": 25,
         "log_level": 2,  # what matters is told by `error_cb`
-        "fetch.message.max.bytes": 4 * 1024 * 1024,
-        "queued.max.messages.kbytes": 32 * 1024,
+        "fetch.message.max.bytes": fetch_bytes,
+        # It fetches until there is one or the other; for each record it takes some 300 bytes more.
+        "queued.max.messages.kbytes": fetched_bytes // 1024,
+        "queued.min.messages": max(_FETCHED_RECORDS // partitions, 1),
         "error_cb": _say_error,
     }
 

@@ -24,8 +24,11 @@ log = structlog.get_logger()
 
 REPEAT: Final = timedelta(minutes=10)
 _REPEAT_MS: Final = REPEAT // timedelta(milliseconds=1)
-IDS_MAX: Final = 1_000_000
-"""Ids that are remembered of a partition; past that the oldest are forgotten before their time."""
+IDS_MAX: Final = 4_000_000
+"""Ids that are remembered, of all partitions together: about 200 bytes each, 400 the longest.
+
+Past that the oldest of a partition are forgotten before their time.
+"""
 _AWAY_S = 1.0
 
 Seen = Iterable[tuple[str, str, int]]
@@ -35,10 +38,11 @@ SeenBefore = Callable[[RecordBatch], Seen]
 
 
 class RepeatLogic(StatefulBatchLogic[RecordBatch, RecordBatch, None]):
-    """Takes out of the batches of one partition what was seen before."""
+    """Takes out of the batches of one partition what was seen before; remembers `ids_max` ids."""
 
-    def __init__(self, seen_before: SeenBefore) -> None:
+    def __init__(self, seen_before: SeenBefore, ids_max: int = IDS_MAX) -> None:
         self._seen_before = seen_before
+        self._ids_max = ids_max
         self._arrivals: dict[str, int] | None = None
         self._has_said_full = False
 
@@ -80,14 +84,14 @@ class RepeatLogic(StatefulBatchLogic[RecordBatch, RecordBatch, None]):
     def _forget(self, arrivals: dict[str, int], now_ms: int) -> None:
         over = []
         for number, (key, seen_ms) in enumerate(arrivals.items()):
-            if now_ms - seen_ms <= _REPEAT_MS and number >= len(arrivals) - IDS_MAX:
+            if now_ms - seen_ms <= _REPEAT_MS and number >= len(arrivals) - self._ids_max:
                 break
             over.append(key)
-        if len(arrivals) > IDS_MAX and not self._has_said_full:
+        if len(arrivals) > self._ids_max and not self._has_said_full:
             self._has_said_full = True
             log.warning(
                 "more ids in ten minutes than are remembered: older repeats are stored again",
-                remembered=IDS_MAX,
+                remembered=self._ids_max,
             )
         for key in over:
             del arrivals[key]
@@ -103,7 +107,7 @@ def nothing_seen(_batch: RecordBatch, /) -> Seen:
     return ()
 
 
-def seen_in(settings: Settings, stopping: threading.Event) -> SeenBefore:
+def seen_in(settings: Settings, stopping: threading.Event, ids_max: int) -> SeenBefore:
     """Return what asks the stored logs, and waits for the database where it is away."""
 
     def seen_before(batch: RecordBatch) -> Seen:
@@ -113,7 +117,7 @@ def seen_in(settings: Settings, stopping: threading.Event) -> SeenBefore:
                 with connect(
                     settings.database_url, name="flow-repeats", patience_s=patience_s
                 ) as conn:
-                    return read_recent_ids(conn, batch, REPEAT)
+                    return read_recent_ids(conn, batch, REPEAT, most=ids_max)
             except (psycopg.OperationalError, StorageError) as error:
                 if isinstance(error, SilentDatabase):
                     patience_s *= 2  # it may have much to sort

@@ -18,6 +18,7 @@ from flows import detection_rows, metrics
 from flows.committer import Committer
 from flows.detect import Changes
 from flows.known import Place
+from flows.room import ROOM_BYTES, Room, weight_of
 from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.source import part_name
 from flows.titles import title
@@ -30,10 +31,11 @@ from tocsin.settings import Settings
 
 log = structlog.get_logger()
 
-LOG_ROOM_BYTES = 64 * 1024 * 1024
-"""What may wait for the database before the flow stops reading."""
-_RECORD_BYTES = 400  # what a record takes beside its message, as columns
+_COMMIT_BYTES = 16 * 1024 * 1024
+"""What is laid out and sent at once: it is in memory four times over while that is done."""
 _DETECTION_ROOM_ROWS = 100_000
+_LEDGER_ROWS = 10_000
+"""What is written at once of the detection, in so many rows or little more."""
 _LEDGER_FLUSH_S = 0.5
 
 
@@ -45,16 +47,23 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
     """Stores records and dead letters exactly once: rows and position in one transaction."""
 
     def __init__(
-        self, settings: Settings, *, partitions: Iterable[int], stopping: threading.Event
+        self,
+        settings: Settings,
+        *,
+        partitions: Iterable[int],
+        room: Room,
+        stopping: threading.Event,
     ) -> None:
         self._partitions = list(partitions)
-        logs = LogWriter(settings.topic, DeadLetterTopic(settings))
+        self._room = room
+        self._logs = LogWriter(settings.topic, DeadLetterTopic(settings))
         self._committer: Committer[RecordBatch] = Committer(
             "logs",
             connect=_succession(settings, "flow-logs").connect,
-            commit=logs.commit,
-            size=lambda batch: batch.size_bytes + _RECORD_BYTES * len(batch),
-            room=LOG_ROOM_BYTES,
+            commit=self._commit,
+            size=lambda batch: weight_of(batch.size_bytes, len(batch)),
+            room=ROOM_BYTES,
+            at_once=_COMMIT_BYTES,
             stopping=stopping,
         )
         self._open_parts = len(self._partitions)
@@ -70,7 +79,12 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPart":
         """The database knows the position: recovery has nothing to add."""
-        return _LogPart(self._committer, self._part_closed)
+        self._room.stores(int(for_part))
+        return _LogPart(self._committer, self._room, self._part_closed)
+
+    def _commit(self, conn: psycopg.Connection, batches: list[RecordBatch]) -> None:
+        self._logs.commit(conn, batches)
+        self._room.give_back(sum(batch.weight for batch in batches))
 
     def _part_closed(self) -> None:
         """End the committer with the last part: other workers' parts may still be writing."""
@@ -82,8 +96,11 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
 
 
 class _LogPart(StatefulSinkPartition[RecordBatch, None]):
-    def __init__(self, committer: Committer[RecordBatch], closed: Callable[[], None]) -> None:
+    def __init__(
+        self, committer: Committer[RecordBatch], room: Room, closed: Callable[[], None]
+    ) -> None:
         self._committer = committer
+        self._room = room
         self._closed = closed
 
     def write_batch(self, values: list[RecordBatch]) -> None:
@@ -93,6 +110,8 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
                 metrics.DEAD_LETTERS.inc(len(batch.dead_letters))
                 metrics.BATCH_RECORDS.observe(len(batch) + len(batch.dead_letters))
                 self._committer.submit(batch)
+            else:
+                self._room.give_back(batch.weight)
 
     def snapshot(self) -> None:
         self._committer.drain()
@@ -159,6 +178,7 @@ class DetectionSink(FixedPartitionedSink[Changes | Progress, None]):
                 commit=_commit_ledgers,
                 size=len,
                 room=_DETECTION_ROOM_ROWS,
+                at_once=_LEDGER_ROWS,
                 stopping=self._stopping,
             )
         )
@@ -177,6 +197,8 @@ class _DetectionPart(StatefulSinkPartition[Changes | Progress, None]):
                 self._positions[value.partition] = value
             else:
                 self._ledger.add(value)
+                if len(self._ledger) >= _LEDGER_ROWS:
+                    self._flush()
         due = time.monotonic() - self._flushed_at > _LEDGER_FLUSH_S
         if self._ledger.incidents or (due and self._ledger.windows):
             self._flush()

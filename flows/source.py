@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from bytewax.inputs import FixedPartitionedSource
 
 from flows.reader import PartitionReader, Position
+from flows.room import Room
 from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import RecoveryAhead
@@ -19,6 +20,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
     stored_offset: how far a partition is stored in the database, for a check on recovery.
     first_offset: where a partition is read from that recovery knows nothing of; None: from its
         beginning.
+    room: where what is read has to find room.
     stopping: when set, every partition ends, and with them the dataflow; likewise when the watch
         finds that the topic was made again or has grown.
     """
@@ -31,6 +33,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         partitions: Iterable[int],
         stored_offset: Callable[[int], int | None],
         first_offset: Callable[[int], int | None],
+        room: Room,
         stopping: threading.Event,
         watch: TopicWatch,
     ) -> None:
@@ -40,6 +43,7 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         self._stored_offset = stored_offset
         self._first_offset = first_offset
         self.has_begun = False
+        self._room = room
         self._stopping = stopping
         self._watch = watch
         self._admin = admin_client(settings)
@@ -67,7 +71,9 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
             self._settings,
             self._incarnation,
             partition,
+            len(self._partitions),
             start,
+            self._room,
             self._admin,
             self._stopping,
             self._watch,

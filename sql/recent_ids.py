@@ -11,11 +11,11 @@ _SQL = statements("recent_ids")
 
 
 def read_recent_ids(
-    conn: psycopg.Connection, batch: RecordBatch, span: timedelta
+    conn: psycopg.Connection, batch: RecordBatch, span: timedelta, *, most: int | None = None
 ) -> list[tuple[str, str, int]]:
     """Return (service, id, arrival in ms) of what arrived in a span before a batch's first record.
 
-    Of the batch's own partition, in the order of arrival.
+    Of the batch's own partition, the newest `most`, in the order of arrival.
     """
     return conn.execute(
         _SQL["select_recent_ids"],
@@ -25,5 +25,6 @@ def read_recent_ids(
             "offset": batch.offset[0],
             "arrival_ms": batch.arrival_ms[0],
             "span": span,
+            "most": most,
         },
     ).fetchall()

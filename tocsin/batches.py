@@ -14,6 +14,7 @@ class RawBatch(Struct):
     arrival_ms: the broker's append time, milliseconds since the epoch.
     next_offset: where the partition is read on.
     read_until_ms: every record that arrived before has been read; None where nothing new is known.
+    weight: room that it takes in the flow until it is stored.
     """
 
     incarnation: int
@@ -24,6 +25,7 @@ class RawBatch(Struct):
     arrival_ms: list[int]
     offset: list[int]
     read_until_ms: int | None
+    weight: int = 0
 
 
 class DeadLetter(Struct, frozen=True):
@@ -47,7 +49,7 @@ class RecordBatch(Struct):
     event_us: event times, microseconds since the epoch. arrival_ms: milliseconds since the epoch.
     metadata: JSON text or None. id: the producer's own or None.
     dead_letters: what was put aside; in the same batch, for both are stored in one transaction.
-    read_until_ms: as in `RawBatch`. size_bytes: of all its messages as they came.
+    read_until_ms, weight: as in `RawBatch`. size_bytes: of all its messages as they came.
     """
 
     incarnation: int
@@ -64,6 +66,7 @@ class RecordBatch(Struct):
     dead_letters: list[DeadLetter]
     read_until_ms: int | None = None
     size_bytes: int = 0
+    weight: int = 0
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -98,6 +101,7 @@ class RecordBatch(Struct):
             self.dead_letters,
             self.read_until_ms,
             self.size_bytes,
+            self.weight,
         )
 
     def rows(self, first: int, end: int) -> "RecordBatch":

@@ -53,7 +53,9 @@ def make(gate: Gate, stopping: threading.Event) -> Iterator[Callable[..., Commit
     made: list[Committer[int]] = []
 
     def build(
-        commit: Callable[[psycopg.Connection, list[int]], None] = gate.commit, url: str = gate.url
+        commit: Callable[[psycopg.Connection, list[int]], None] = gate.commit,
+        url: str = gate.url,
+        at_once: int = 3,
     ) -> Committer[int]:
         made.append(
             Committer(
@@ -62,6 +64,7 @@ def make(gate: Gate, stopping: threading.Event) -> Iterator[Callable[..., Commit
                 commit=commit,
                 size=lambda _job: 1,
                 room=3,
+                at_once=at_once,
                 stopping=stopping,
             )
         )
@@ -102,6 +105,17 @@ def test_jobs_that_pile_up_are_committed_together_and_in_order(
     gate.open.set()
     committer.drain()
     assert gate.commits == [[1], [2, 3]]
+
+
+def test_only_so_much_is_committed_at_once(gate: Gate, make: Callable[..., Committer[int]]) -> None:
+    committer = make(at_once=1)
+    committer.submit(1)
+    assert gate.entered.wait(WAIT_S)
+    committer.submit(2)
+    committer.submit(3)
+    gate.open.set()
+    committer.drain()
+    assert gate.commits == [[1], [2], [3]]
 
 
 def test_submit_waits_while_there_is_no_room(

@@ -24,8 +24,12 @@ class Metered:
         self.line = line
         self._port = free_port()
 
-    def start_flow(self) -> Process:
-        return self.line.start_flow(environ={"TOCSIN_FLOW_METRICS_PORT": str(self._port)})
+    def start_flow(self, workers: int = 1, *, epoch_s: float = 0.5) -> Process:
+        environ = {
+            "TOCSIN_FLOW_METRICS_PORT": str(self._port),
+            "TOCSIN_EPOCH_S": str(epoch_s),
+        }
+        return self.line.start_flow(workers=workers, environ=environ)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of that name with these labels."""
