@@ -6,6 +6,7 @@ one or waits for it, and keeps none that it is given.
 
 from sanic import HTTPResponse, Request
 
+from api.bodies import JSON
 from api.docs import lead
 from api.elastic_answers import SHAPE, VERSION, answer, asks_as_client, described
 from api.intake import Intake
@@ -108,7 +109,8 @@ class ElasticStart:
 
     @operation(
         summary="Take a template, policy, pipeline or data stream, and keep nothing of it",
-        content=described("whatever the shipper sets up"),
+        content={JSON: {"description": "whatever the shipper sets up"}},
+        body_optional=True,
         answers={200: described("`acknowledged`, true")},
         errors=(401, 503),
         security=INGEST_KEY,

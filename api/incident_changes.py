@@ -35,7 +35,10 @@ IF_MATCH = {
         "The `ETag` (or several) that the incident must still have, else 412. Without it the last "
         "one to write wins, field by field, and the timeline says what it was before."
     ),
-    "schema": {"type": "string"},
+    "schema": {
+        "type": "string",
+        "pattern": r'^(\*|(W/)?"[0-9]{1,18}"( *, *(W/)?"[0-9]{1,18}"){0,19})$',
+    },
 }
 
 Text = Annotated[str, Meta(min_length=1, max_length=COMMENT_CHARACTERS_MAX, pattern=_TEXT)]

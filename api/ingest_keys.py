@@ -14,12 +14,18 @@ from api.keys import KeyRing, new_key
 from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.problems import Refusal, request_id
-from api.scopes import check_services
+from api.scopes import SERVICES_MAX, check_services
 from api.sessions import Sessions
 from sql.keys import KeyRow, KeyTable
 from tocsin.errors import NotFound, SettingsError
 
 NAME_CHARACTERS_MAX = 128
+_Pattern = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": NAME_CHARACTERS_MAX})
+]
+_Patterns = Annotated[
+    list[_Pattern], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": SERVICES_MAX})
+]
 _ID_CHARACTERS = frozenset("0123456789abcdef")
 
 log = structlog.get_logger(__name__)
@@ -39,7 +45,7 @@ class NewIngestKey(Struct, frozen=True, forbid_unknown_fields=True):
             description="Who will send logs with it; printable characters",
         ),
     ]
-    services: list[str] | None = None
+    services: _Patterns | None = None
 
 
 class IngestKey(Struct, frozen=True, kw_only=True):

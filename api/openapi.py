@@ -184,8 +184,8 @@ def operation_of(route: Route) -> Operation:
 
 def _entry(route: Route, described: Operation) -> Schema:
     responses = {str(status): _answer(kind) for status, kind in described.answers.items()}
-    # What any request may meet: a limit, a body out of bounds, and what nobody foresaw.
-    always = {500} if route.method == "GET" else {413, 500}
+    # What any request may meet: a limit, a head or body out of bounds, and what nobody foresaw.
+    always = {431, 500} if route.method == "GET" else {413, 431, 500}
     always |= set() if route.path in UNLIMITED_PATHS else {429}
     for status in sorted({*described.errors, *always}):
         responses[str(status)] = _problem(status, described.shape)

@@ -21,6 +21,18 @@ CHECK_S = 5.0
 """How often a tail asks whether its token is still good."""
 SEND_S = 30.0
 """A client that takes nothing for so long is dropped."""
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["start", "log", "skipped", "away", "back", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "of `log` a StoredLog",
+        },
+    },
+}
 _CHUNK_BYTES = 64 * 1024
 _RETRY = b"retry: 2000\n"
 
@@ -47,7 +59,7 @@ class LiveTail:
             "is dropped. At most `TOCSIN_TAILS_MAX` at once: 503."
         ),
         parameters=FILTER_PARAMETERS,
-        answers={200: {SERVER_SENT_EVENTS: {"$ref": "#/components/schemas/StoredLog"}}},
+        answers={200: {SERVER_SENT_EVENTS: _EVENT}},
         errors=(400, 401, 503),
         security=TOKEN,
     )

@@ -175,7 +175,7 @@ class Users:
             "password, with the old one. A new password ends all sessions of the user."
         ),
         body=UserUpdate,
-        body_schema={"minProperties": 1},
+        body_schema={"anyOf": [{"required": [name]} for name in ("email", "role", "password")]},
         answers={200: User},
         errors=(400, 401, 403, 404, 409, 415, 429, 503),
         security=TOKEN,
