@@ -48,13 +48,16 @@ class LocalServices:
             "KAFKA_BOOTSTRAP": broker.bootstrap,
             "TOCSIN_API_HOST": LOOPBACK,
             "TOCSIN_API_PORT": str(self.api_port),
+            "TOCSIN_API_METRICS_PORT": str(free_port()),
+            "TOCSIN_FLOW_METRICS_PORT": str(free_port()),
             "TOCSIN_RECOVERY_DIR": str(folder / "recovery"),
         }
         self.processes: list[Process] = []
 
     def environment(self, name: str) -> dict[str, str]:
         """Return exactly what the container would have, but for the replaced values."""
-        given = {key: str(text) for key, text in self.services[name]["environment"].items()}
+        values = self.services[name]["environment"].items()
+        given = {key: "" if value is None else str(value) for key, value in values}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
         replaced = {key: text for key, text in self.replacements.items() if key in given}
         return {"PATH": path, "PYTHONUNBUFFERED": "1", **given, **replaced}
