@@ -28,7 +28,6 @@ MANY = """
           from generate_series(1, 20000) as number) as numbered
 """
 
-NOW = datetime.now(timezone.utc)
 MANUAL = """
     insert into incidents (id, service_id, kind, title, severity, status, assignee, first_window,
                            opened_at)
@@ -47,8 +46,6 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "manual"}, "incidents_manual"),
     ({"confirmed": True}, "incidents_confirmed"),
     ({"assignee": "ADA@example.org"}, "incidents_assignee"),
-    ({"since": NOW - 5 * MINUTE}, "incidents_newest"),
-    ({"since": NOW - 90 * MINUTE, "until": NOW - 80 * MINUTE}, "incidents_newest"),
 ]
 
 
@@ -115,11 +112,16 @@ def test_assignee_is_found_by_address_by_me_and_by_none(
 
 def test_each_filter_has_an_index(database_url: str) -> None:
     statement = b"explain " + statements("incidents")["select_incidents"]
+    now = datetime.now(timezone.utc)
+    times = [
+        {"since": now - 5 * MINUTE},
+        {"since": now - 90 * MINUTE, "until": now - 80 * MINUTE},
+    ]
     with psycopg.connect(database_url, cursor_factory=psycopg.ClientCursor) as conn:
         conn.execute(MANY)
         conn.execute(MANUAL)
         conn.execute("analyze incidents")
-        for chosen, index in FILTERS:
+        for chosen, index in [*FILTERS, *((time, "incidents_newest") for time in times)]:
             values: dict[str, Any] = IncidentFilter(**chosen).values()
             rows = conn.execute(statement, {**values, "limit": 20, "offset": 0}).fetchall()
             plan = "\n".join(line for (line,) in rows)

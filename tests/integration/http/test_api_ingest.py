@@ -13,12 +13,10 @@ import pytest
 from tests.integration.http.conftest import WAIT_S, Api
 from tocsin.records import MESSAGE_BYTES_MAX, parse_record
 
-NOW = datetime.now(timezone.utc)
-
 
 def record(service: str, **changes: object) -> dict[str, object]:
     return {
-        "timestamp": NOW.isoformat(),
+        "timestamp": datetime.now(timezone.utc).isoformat(),
         "service_id": service,
         "level": "ERROR",
         "message": "card declined",
@@ -154,7 +152,7 @@ def test_single_untimed_record_is_taken_with_blanks_around_it(api: Api, service:
         ({"timestamp": "yesterday"}, "timestamp"),
         ({"timestamp": "2026-03-02T08:00:00"}, "timestamp"),
         ({"timestamp": None}, "timestamp"),
-        ({"timestamp": (NOW + timedelta(days=1)).isoformat()}, "ahead"),
+        ({"timestamp": "9999-01-01T00:00:00Z"}, "ahead"),
         ({"service_id": ""}, "service_id"),
         ({"service_id": "x" * 129}, "service_id"),
         ({"service_id": 7}, "service_id"),

@@ -15,7 +15,6 @@ from tests.integration.http.test_api_incidents import database
 
 __all__ = ["database"]
 
-NOW = datetime.now(timezone.utc).replace(microsecond=0)
 SECOND = timedelta(seconds=1)
 
 INSERT = """
@@ -26,13 +25,18 @@ INSERT = """
 """
 
 
+def this_second() -> datetime:
+    """Return when it is, which a module does not know: it is collected long before it runs."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
 def add(database: psycopg.Connection, *records: dict[str, Any]) -> None:
     with database.cursor() as cursor:
         cursor.executemany(
             INSERT,
             [
                 {
-                    "timestamp": NOW - SECOND,
+                    "timestamp": this_second() - SECOND,
                     "service_id": "checkout",
                     "level": "INFO",
                     "message": str(number),
@@ -72,13 +76,14 @@ def pages(api: Api, **parameters: object) -> Iterator[list[dict[str, Any]]]:
 def test_pages_together_hold_every_record_once_newest_first(
     api: Api, database: psycopg.Connection, services: list[str]
 ) -> None:
+    now = this_second()
     dice = random.Random(7)
     add(
         database,
         *(
             {
                 # Many share their moment; some are in minutes of their own.
-                "timestamp": NOW - SECOND * dice.choice([1, 1, 1, 30, 61, 400, 2000, 3500]),
+                "timestamp": now - SECOND * dice.choice([1, 1, 1, 30, 61, 400, 2000, 3500]),
                 "service_id": dice.choice(["checkout", "other"]),
             }
             for _ in range(200)
@@ -96,7 +101,8 @@ def test_pages_together_hold_every_record_once_newest_first(
 def test_what_arrives_between_two_pages_moves_neither(
     api: Api, database: psycopg.Connection
 ) -> None:
-    add(database, *({"timestamp": NOW - number * SECOND} for number in range(1, 7)))
+    now = this_second()
+    add(database, *({"timestamp": now - number * SECOND} for number in range(1, 7)))
     reading = pages(api, limit=2)
     found = [*next(reading)]
     add(database, {"message": "new", "offset": 77, "partition": 9})
@@ -105,9 +111,11 @@ def test_what_arrives_between_two_pages_moves_neither(
 
 
 def test_record_is_told_as_it_is_stored(api: Api, database: psycopg.Connection) -> None:
-    add(database, {"metadata": {"big": 10**30, "t": [1.50]}, "message": 'quote " \n ü'})
+    now = this_second()
+    odd = {"metadata": {"big": 10**30, "t": [1.50]}, "message": 'quote " \n ü'}
+    add(database, {**odd, "timestamp": now - SECOND})
     [row] = search(api)["data"]
-    at = (NOW - SECOND).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = (now - SECOND).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert row == {
         "timestamp": at,
         "service_id": "checkout",
@@ -120,21 +128,23 @@ def test_record_is_told_as_it_is_stored(api: Api, database: psycopg.Connection) 
 
 
 def test_search_without_a_time_is_of_the_last_hour(api: Api, database: psycopg.Connection) -> None:
+    now = this_second()
     add(
         database,
-        {"timestamp": NOW - timedelta(minutes=61), "message": "before"},
-        {"timestamp": NOW - timedelta(minutes=59), "message": "within"},
-        {"timestamp": NOW + timedelta(minutes=3), "message": "ahead"},
+        {"timestamp": now - timedelta(minutes=61), "message": "before"},
+        {"timestamp": now - timedelta(minutes=59), "message": "within"},
+        {"timestamp": now + timedelta(minutes=3), "message": "ahead"},
     )
     assert messages(api) == ["within"]
-    answer = search(api, **{"from": (NOW - timedelta(hours=2)).isoformat()})
+    answer = search(api, **{"from": (now - timedelta(hours=2)).isoformat()})
     assert [row["message"] for row in answer["data"]] == ["within", "before"]
-    assert answer["meta"]["from"] == (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert answer["meta"]["from"] == (now - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_from_is_within_and_to_is_not(api: Api, database: psycopg.Connection) -> None:
-    add(database, *({"timestamp": NOW - number * SECOND} for number in range(4)))
-    span = {"from": (NOW - 2 * SECOND).isoformat(), "to": NOW.isoformat()}
+    now = this_second()
+    add(database, *({"timestamp": now - number * SECOND} for number in range(4)))
+    span = {"from": (now - 2 * SECOND).isoformat(), "to": now.isoformat()}
     assert messages(api, **span) == ["1", "2"]
 
 
@@ -176,10 +186,11 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
 def test_each_filter_leaves_those_that_it_means(
     api: Api, database: psycopg.Connection, given: dict[str, Any], expected: list[int]
 ) -> None:
+    now = this_second()
     add(
         database,
         *(
-            {"timestamp": NOW - (number + 1) * SECOND, **sample}
+            {"timestamp": now - (number + 1) * SECOND, **sample}
             for number, sample in enumerate(SAMPLES)
         ),
     )
@@ -192,12 +203,13 @@ SERVICES = ["other", "checkout"]
 
 
 def test_page_ends_for_its_size_and_loses_nothing(api: Api, database: psycopg.Connection) -> None:
+    now = this_second()
     large = "x" * 32_000
     count = BYTES_MAX // len(large) + 20
     add(
         database,
         *(
-            {"message": f"{number:05d}{large}", "timestamp": NOW - (number % 90 + 1) * SECOND}
+            {"message": f"{number:05d}{large}", "timestamp": now - (number % 90 + 1) * SECOND}
             for number in range(count)
         ),
     )
@@ -214,7 +226,8 @@ def test_page_ends_for_its_size_and_loses_nothing(api: Api, database: psycopg.Co
 def test_offset_whose_plus_is_not_encoded_is_understood(
     api: Api, database: psycopg.Connection
 ) -> None:
+    now = this_second()
     add(database, {})
-    since = (NOW - timedelta(minutes=5)).astimezone(timezone(timedelta(hours=1))).isoformat()
+    since = (now - timedelta(minutes=5)).astimezone(timezone(timedelta(hours=1))).isoformat()
     answer = api.client.get(f"/logs?from={since}", headers=api.headers())
     assert len(answer.json()["data"]) == 1

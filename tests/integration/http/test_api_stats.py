@@ -15,7 +15,6 @@ from tests.integration.ledgers import BURST, replayed, store
 
 __all__ = ["database"]
 
-NOW = datetime.now(timezone.utc).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 MANY = """
     insert into logs (timestamp, service_id, level, message, arrival, incarnation, partition,
