@@ -27,6 +27,19 @@ class RawBatch(Struct):
     read_until_ms: int | None
     weight: int = 0
 
+    def rows(self, first: int, end: int) -> "RawBatch":
+        """Return the messages from `first` up to `end`; what is said of the whole is left out."""
+        return RawBatch(
+            self.incarnation,
+            self.partition,
+            self.next_offset,
+            self.key[first:end],
+            self.value[first:end],
+            self.arrival_ms[first:end],
+            self.offset[first:end],
+            None,
+        )
+
 
 class DeadLetter(Struct, frozen=True):
     """A record that breaks the contract, as it came.

@@ -69,8 +69,12 @@ LEVEL_ALIASES: dict[str, str] = {
 """Other names of the levels, as syslog, Java, Python and PostgreSQL spell them; any case."""
 
 LEVELS = {level.value: level.value for level in Level} | LEVEL_ALIASES
-"""The level that a spelling means, in capitals or in small letters."""
-LEVELS |= {name.lower(): level for name, level in LEVELS.items()}
+"""The level that a spelling means, in the cases that are usual."""
+LEVELS |= {
+    spelled: level
+    for name, level in LEVELS.items()
+    for spelled in (name.lower(), name.capitalize())
+}
 
 ServiceId = Annotated[str, Meta(min_length=1, max_length=128)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=128)]
