@@ -75,6 +75,7 @@ def test_bad_records_are_refused_among_good_ones() -> None:
         with_metadata('{"n":' + "1" * 10_001 + "}"),
         with_metadata('{"x": "0e12345", "n": ' + "[" * 3000 + "]" * 3000 + "}"),
         with_metadata("null"),
+        with_metadata('{"k": "?"}').replace(b"?", b"\xff"),
         with_metadata('{"deep": {"n": 10E+12345}}'),
         wire(level="Warning"),
         with_metadata('{"request": "3e12345f"}'),
