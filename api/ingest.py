@@ -1,6 +1,7 @@
 """`POST /ingest`: records in, each checked by itself, answered when Kafka has them all."""
 
 import re
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from tocsin.records import (
     parse_record,
     refuse_untimely,
 )
+from tocsin.stretches import STRETCH, StandsOut, parse_stretch
 
 _LINES = ("application/x-ndjson", "application/jsonl")
 _LINES_SCHEMA = {"type": "string", "description": "a record in each line"}
@@ -172,17 +174,37 @@ def check_records(
     ids: those of records that have none of their own, if the request may be sent again.
     A record goes on as its client wrote it: it is decoded once to be checked, never encoded again.
     """
-    moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    stamp = f'{{"timestamp":"{moment}"'.encode()
     received_ms = event_us_of(received) // 1000
     taken: list[Keyed] = []
     refused: list[RefusedRecord] = []
-    for index, raw in enumerate(raws):
+    for first in range(0, len(raws), STRETCH):
+        part = list(map(bytes, raws[first : first + STRETCH]))
+        if ids is None:
+            with suppress(StandsOut):
+                stretch = parse_stretch(part, [received_ms] * len(part))
+                taken += zip(map(str.encode, stretch.service_id), part, strict=True)
+                continue
+        _check_one_by_one(part, first, received, ids, taken, refused)
+    return taken, refused
+
+
+def _check_one_by_one(
+    raws: list[bytes],
+    first: int,
+    received: datetime,
+    ids: RetryIds | None,
+    taken: list[Keyed],
+    refused: list[RefusedRecord],
+) -> None:
+    """Append each record to one list or the other; `first` is the place of the first one."""
+    moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    stamp = f'{{"timestamp":"{moment}"'.encode()
+    received_ms = event_us_of(received) // 1000
+    for index, raw in enumerate(raws, first):
         try:
-            taken.append(_check(bytes(raw), stamp, received_ms, ids.of(index) if ids else None))
+            taken.append(_check(raw, stamp, received_ms, ids.of(index) if ids else None))
         except Refused as reason:
             refused.append(RefusedRecord(index, str(reason)))
-    return taken, refused
 
 
 def _check(raw: bytes, stamp: bytes, received_ms: int, id_: str | None) -> Keyed:

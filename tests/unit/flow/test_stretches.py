@@ -5,9 +5,10 @@ import json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flows.parse import STRETCH, parse_batch, parse_one_by_one
+from flows.parse import parse_batch, parse_one_by_one
 from tests.unit.wires import NOW, NOW_MS, WIRES
 from tocsin.batches import RawBatch, RecordBatch
+from tocsin.stretches import STRETCH
 
 BASE = {"timestamp": NOW.isoformat(), "service_id": "a", "level": "err", "message": "m"}
 
