@@ -10,7 +10,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from bench.score import Labels, Scored
+from bench.score import Labels
+from flows.scoring import Scored
 from tocsin.detection import WINDOW_MS
 
 MINUTES: Final = 30

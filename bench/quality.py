@@ -22,13 +22,11 @@ from bench.replay import (
 from bench.score import (
     Labels,
     Score,
-    Scored,
-    confirmations,
     false_by_cause,
     found_by,
-    openings,
     score_incidents,
 )
+from flows.scoring import Scored, confirmations, openings
 
 COLUMNS = (
     "precision",

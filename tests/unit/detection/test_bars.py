@@ -3,7 +3,8 @@
 import pytest
 
 from bench.replay import incidents_of, read_json
-from bench.score import confirmations, openings, score_incidents
+from bench.score import score_incidents
+from flows.scoring import confirmations, openings
 from tests.unit.detection.conftest import Replays
 
 

@@ -8,7 +8,7 @@ import msgspec
 from bench.pictures import DRAWINGS, PICTURES
 from bench.quality import COLUMNS, cells, detector_scores, findings, literal_scores
 from bench.replay import incidents_of, read_json
-from bench.score import confirmations
+from flows.scoring import confirmations
 from tests.unit.detection.conftest import Replays
 from tocsin.detection import DetectionSettings
 
