@@ -51,6 +51,7 @@ def migrate(database_url: str) -> list[str]:
             conn.execute(step.text)
             conn.execute(_SQL["insert_migration"], {"number": step.number, "name": step.name})
         conn.execute(_edition_text(edition(conn)))
+        conn.execute((files("sql") / "functions.sql").read_bytes())
         return [f"{step.number:04d}_{step.name}" for step in missing]
 
 
