@@ -3,16 +3,19 @@
 A letter is claimed (committed), sent with an id, and marked (committed). Whoever dies between
 claim and mark leaves it in doubt. For some minutes it may simply be sent again, since the flow
 drops a repeated id of a service within ten minutes; later only if a person says so. A letter in
-doubt that is already among the logs is marked, not sent. One redrive runs at a time.
+doubt that is already among the logs is marked, not sent. One redrive runs at a time. What is marked
+at once is one entry of the audit log, in the same transaction.
 """
 
 import time
 from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 
 import psycopg
 from msgspec import Struct
 
+from sql.audit import command_line, entry
 from sql.dead_letters import columns
 from sql.statements import statements
 from tocsin.dead_letters import LetterId, Sendable, StoredLetter, sendable
@@ -155,8 +158,10 @@ class Redriver:
         return {LetterId(*row) for row in rows}
 
     def _mark(self, places: dict[LetterId, Delivery]) -> None:
-        if places:
-            self._conn.execute(
+        if not places:
+            return
+        with self._conn.transaction():
+            rows = self._conn.execute(
                 _SQL["mark_redriven"],
                 {
                     **columns(list(places)),
@@ -164,7 +169,8 @@ class Redriver:
                     "to_offsets": [place.offset for place in places.values()],
                     "redriven_by": self._by,
                 },
-            )
+            ).fetchall()
+            self._conn.execute(*_audited({LetterId(*place): own for *place, own in rows}))
 
     def _release(self, ids: Sequence[LetterId]) -> None:
         if ids:
@@ -184,6 +190,18 @@ def _sort_out(letters: Sequence[StoredLetter], now_ms: int) -> tuple[list[Outcom
         except Refused as refused:
             known.append(Outcome(letter.id, Verdict.REFUSED, str(refused)))
     return known, ready
+
+
+def _audited(marked: dict[LetterId, bool]) -> tuple[bytes, dict[str, Any]]:
+    """Return the audit log's entry. marked: the letters, and whether each was corrected."""
+    letters = sorted(marked)
+    return entry(
+        command_line(),
+        "dead_letters.redriven",
+        letters[0] if len(letters) == 1 else None,
+        letters=[str(letter) for letter in letters],
+        corrected=[str(letter) for letter in letters if marked[letter]],
+    )
 
 
 def _outcome(letter: StoredLetter, delivery: Delivery) -> Outcome:

@@ -97,7 +97,8 @@ FROM unnest(%(incarnations)s::integer[], %(partitions)s::integer[], %(offsets)s:
      AS given (incarnation, partition, "offset", to_partition, to_offset)
 WHERE (letter.incarnation, letter.partition, letter."offset")
     = (given.incarnation, given.partition, given."offset")
-  AND redriven_at IS NULL;
+  AND redriven_at IS NULL
+RETURNING letter.incarnation, letter.partition, letter."offset", letter.corrected IS NOT NULL;
 
 -- name: select_stored_again
 -- A letter in doubt that is among the logs was sent.

@@ -1,9 +1,10 @@
-"""`tocsin dead-letters list` and `show`, and what each command says of what cannot be."""
+"""`tocsin dead-letters list` and `show`, what is audited, and what is said of what cannot be."""
 
 import json
 import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,27 @@ def test_show_gives_text_or_hex_and_raw_the_bytes(line: Line, tocsin: Run) -> No
     assert b"hex ff 00fe\n" in tocsin("show", "1/0/1").stdout
     assert tocsin("show", "1/0/1", "--raw").stdout == b"\xff\x00\xfe"
     assert b"10000 bytes more: --raw" in tocsin("show", "1/0/2").stdout
+
+
+def test_redrive_is_in_the_audit_log_with_the_letters_that_it_sent(
+    line: Line, tocsin: Run, tmp_path: Path
+) -> None:
+    put_aside(line, wire(), b"{", wire(level="LOUD"))
+    output(tocsin("redrive", "--all", "--dry-run"))
+    output(tocsin("redrive", "--all"))
+    output(tocsin("redrive", "--all"))
+    file = tmp_path / "corrected.json"
+    file.write_bytes(wire())
+    output(tocsin("redrive", "1/0/2", "--with", str(file)))
+    put_aside(line, wire(), wire())
+    output(tocsin("redrive", "--reason", "unknown"))
+    rows = line.query("SELECT action, subject, details, actor FROM audit_log ORDER BY seq")
+    assert [row[:3] for row in rows] == [
+        ("dead_letters.redriven", "1/0/0", {"letters": ["1/0/0"], "corrected": []}),
+        ("dead_letters.redriven", "1/0/2", {"letters": ["1/0/2"], "corrected": ["1/0/2"]}),
+        ("dead_letters.redriven", None, {"letters": ["1/0/3", "1/0/4"], "corrected": []}),
+    ]
+    assert all(row[3].startswith("command line (") for row in rows)
 
 
 @pytest.mark.parametrize(

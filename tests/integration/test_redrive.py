@@ -275,3 +275,4 @@ def test_database_that_goes_away_after_sending_leaves_letters_in_doubt(
     assert words.startswith(b"tocsin: the database went away")
     assert b"run the same again within 8 minutes" in words
     assert "in doubt since" in tocsin("list").stdout.decode()
+    assert line.query("SELECT count(*) FROM audit_log") == [(0,)]
