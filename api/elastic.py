@@ -27,6 +27,7 @@ _MEDIA_TYPES = (
 _TAKEN = frozenset({"index", "create"})
 _KNOWN = ", ".join(("create", "delete", "index", "update"))
 _INDEX = "logs"
+_INDEX_CHARACTERS_MAX = 255
 _BODY = {kind: {"type": "string", "description": "lines of JSON"} for kind in _MEDIA_TYPES}
 _DESCRIPTION = (
     "Lines of actions, each followed by its document. The names under which documents hold what a "
@@ -76,10 +77,12 @@ class Elastic:
         began = time.monotonic()
         sender = await self._intake.sender(request)
         require_media_type(request, *_MEDIA_TYPES)
+        if len(index) > _INDEX_CHARACTERS_MAX:  # every item of the answer repeats it
+            raise Refusal(400, f"the index has more than {_INDEX_CHARACTERS_MAX} characters")
         body = self._intake.body(request)
-        items = read_items(body, index)
+        items = read_items(body, index, self._intake.records_max)
         await self._intake.require_room(request, sender, len(items))
-        batch = Batch(request, sender, body)
+        batch = self._intake.batch(request, sender, body)
         for number, item in enumerate(items):
             try:
                 self._add(number, item, batch)
@@ -100,8 +103,11 @@ class Elastic:
         batch.add(number, record)
 
 
-def read_items(body: bytes, index: str) -> list[Item]:
-    """Cut a body into its items, or refuse it whole, as Elasticsearch does."""
+def read_items(body: bytes, index: str, most: int) -> list[Item]:
+    """Cut a body into its items, or refuse it whole, as Elasticsearch does.
+
+    index: of those that name none. most: so many items are taken.
+    """
     if not body.strip():
         raise Refusal(400, "request body is required")
     if not body.endswith(b"\n"):
@@ -116,6 +122,8 @@ def read_items(body: bytes, index: str) -> list[Item]:
         if document is None:
             raise Refusal(400, f"the action in line [{number}] has no document")
         id_ = None if meta.id is None else str(meta.id)
+        if len(items) == most:
+            raise Refusal(413, f"more than {most} records, at most {most} are taken at once")
         items.append(Item(name, meta.index or index, id_, document))
     return items
 

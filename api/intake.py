@@ -18,6 +18,8 @@ from api.publisher import Keyed, Publisher
 from tocsin.records import EPOCH, Refused, event_us_of, level_of, parse_record, refuse_untimely
 from tocsin.settings import Settings
 
+BODY_TIMES = 4
+"""So many times a body's bound its records may take, for what they share comes to each."""
 UNKNOWN_SERVICE = "unknown_service"
 """The service of a record that names none, as in OpenTelemetry."""
 _TOLD_MAX = 5
@@ -55,7 +57,7 @@ class Intake:
         self._keys = keys
         self._limits = limits
         self._publisher = publisher
-        self._records_max = settings.max_batch_records
+        self.records_max = settings.max_batch_records
         self.bytes_max = settings.max_body_bytes
 
     async def sender(self, request: Request) -> SentKey:
@@ -66,10 +68,13 @@ class Intake:
         """Return the body without its Content-Encoding. Refuses what is over the limit."""
         return body_of(request, self.bytes_max)
 
+    def batch(self, request: Request, sender: SentKey, body: bytes) -> "Batch":
+        """Return the batch that a request's records go into. body: without its encoding."""
+        return Batch(request, sender, body, bytes_max=self.bytes_max * BODY_TIMES)
+
     async def require_room(self, request: Request, sender: SentKey, count: int) -> None:
         """Refuse more records than a request may carry (413), or its sender send now (429)."""
-        if count > self._records_max:
-            raise Refusal(413, f"{count} records, at most {self._records_max} are taken at once")
+        require_few(count, self.records_max, "records")
         await self._limits.records(request, sender.id, count)
 
     async def publish(
@@ -87,18 +92,23 @@ class Intake:
 
 
 class Batch:
-    """The records of one request that came in another format, each checked by itself."""
+    """The records of one request that came in another format, each checked by itself.
 
-    def __init__(self, request: Request, sender: SentKey, body: bytes) -> None:
+    bytes_max: how much they may take together, good and bad ones.
+    """
+
+    def __init__(self, request: Request, sender: SentKey, body: bytes, *, bytes_max: int) -> None:
         self.received = datetime.now(timezone.utc)
         self.taken: list[Keyed] = []
         self.refused: list[RefusedRecord] = []
         self._received_ms = event_us_of(self.received) // 1000
         self._scope = sender.scope
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._ids: RetryIds | None = retry_ids(request, sender.name, body)
 
     def add(self, index: int, record: MappedRecord) -> None:
-        """Take a record, or raise Refused with the reason."""
+        """Take a record, or raise Refused with the reason. Refuses (413) all that are too much."""
         if self._ids is not None and not record.id:
             record.id = self._ids.of(index)
         try:
@@ -107,6 +117,13 @@ class Batch:
             raise Refused("record: not Unicode") from None
         except RecursionError:
             raise Refused("record: nested too deeply") from None
+        self._bytes += len(raw)
+        if self._bytes > self._bytes_max:
+            raise Refusal(
+                413,
+                f"records: more than {self._bytes_max} bytes once each holds what several share, "
+                "send fewer at once",
+            )
         checked = parse_record(raw)
         if self._scope is not None:
             self._scope.require(checked.service_id)
@@ -123,6 +140,12 @@ class Batch:
         told = [f"record {row.index}: {row.reason}" for row in self.refused[:_TOLD_MAX]]
         more = len(self.refused) - len(told)
         return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def require_few(count: int, most: int, what: str) -> None:
+    """Refuse (413) more of something than is taken at once."""
+    if count > most:
+        raise Refusal(413, f"{count} {what}, at most {most} are taken at once")
 
 
 def instant_of_ns(nanoseconds: int) -> datetime:

@@ -75,11 +75,13 @@ class Loki:
         sender = await self._intake.sender(request)
         kind = require_media_type(request, JSON, PROTOBUF)
         body = self._body(request, kind)
-        streams = read_json(body) if kind == JSON else read_protobuf(body)
+        read = read_json if kind == JSON else read_protobuf
+        streams = read(body, self._intake.records_max)
         count = sum(len(stream.entries) for stream in streams)
         await self._intake.require_room(request, sender, count)
-        batch = Batch(request, sender, body)
+        batch = self._intake.batch(request, sender, body)
         self._add(streams, entry_of_json if kind == JSON else entry_of_protobuf, batch)
+        del streams  # it may be large, and Kafka slow
         await self._intake.publish("loki", batch.taken, batch.refused)
         if batch.refused:
             number = len(batch.refused)

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Raw, Struct
 
 from api.bodies import decode
+from api.intake import require_few
 from api.problems import Refusal
 from tocsin.records import Refused
 
@@ -85,17 +86,20 @@ def _push_request() -> Any:
 PushRequest = _push_request()
 
 
-def read_json(body: bytes) -> list[Stream]:
-    """Return the streams of a push in JSON, or refuse it whole."""
-    return [Stream(one.stream, one.values) for one in decode(body, _json_push).streams]
+def read_json(body: bytes, most: int) -> list[Stream]:
+    """Return the streams of a push in JSON, at most so many, or refuse it whole."""
+    found = decode(body, _json_push).streams
+    require_few(len(found), most, "streams")
+    return [Stream(one.stream, one.values) for one in found]
 
 
-def read_protobuf(body: bytes) -> list[Stream]:
+def read_protobuf(body: bytes, most: int) -> list[Stream]:
     """Return the streams of a push in protobuf, no longer compressed, or refuse it whole."""
     try:
         push = PushRequest.FromString(body)
     except DecodeError:
         raise Refusal(400, "body: not a logproto.PushRequest in protobuf") from None
+    require_few(len(push.streams), most, "streams")
     return [Stream(_labels(one.labels), one.entries) for one in push.streams]
 
 

@@ -1,16 +1,18 @@
 """`POST /v1/logs`: OTLP over HTTP, as OpenTelemetry's SDKs and Collector send it."""
 
+from typing import Any
+
 from sanic import HTTPResponse, Request
 
 from api.bodies import JSON, media_type_of, require_media_type
 from api.idempotency import PARAMETER
-from api.intake import Batch, Intake
+from api.intake import Intake, require_few
 from api.openapi import INGEST_KEY, Content, Shape, operation
 from api.otlp_messages import PROTOBUF, Encoding, Json, Protobuf
 from api.otlp_records import add_records, count_records
 from api.problems import Refusal
 
-_ENCODINGS: dict[str, Encoding] = {PROTOBUF: Protobuf(), JSON: Json()}
+_ENCODINGS: dict[str, type[Protobuf] | type[Json]] = {PROTOBUF: Protobuf, JSON: Json}
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 413: 3, 415: 3, 429: 8, 503: 14}
 """google.rpc.Code of each status."""
 _INTERNAL = 13
@@ -27,7 +29,7 @@ def _content(message: str) -> Content:
 def refuse(request: Request, refusal: Refusal) -> HTTPResponse:
     """Answer a google.rpc.Status in the encoding of the request."""
     given = media_type_of(request)
-    encoding = _ENCODINGS.get(given, _ENCODINGS[JSON])
+    encoding = _ENCODINGS.get(given, Json)()
     message = refusal.detail.encode(errors="replace").decode()
     return HTTPResponse(
         encoding.status(_CODES.get(refusal.status, _INTERNAL), message),
@@ -62,14 +64,23 @@ class Otlp:
     async def post(self, request: Request) -> HTTPResponse:
         """Publish the good records of a request and count the others."""
         sender = await self._intake.sender(request)
-        encoding = _ENCODINGS[require_media_type(request, *_ENCODINGS)]
+        encoding: Encoding = _ENCODINGS[require_media_type(request, *_ENCODINGS)]()
         body = self._intake.body(request)
         message = encoding.read(body)
-        await self._intake.require_room(request, sender, count_records(message))
-        batch = Batch(request, sender, body)
+        await self._intake.require_room(request, sender, self._count(message))
+        batch = self._intake.batch(request, sender, body)
         count = add_records(message, encoding, batch)
+        del message  # it may be large, and Kafka slow
         await self._intake.publish("otlp", batch.taken, batch.refused)
         if count and not batch.taken:
             raise Refusal(400, f"no record can be taken: {batch.reasons()}")
         answer = encoding.success(len(batch.refused), batch.reasons())
         return HTTPResponse(answer, content_type=encoding.media_type)
+
+    def _count(self, message: Any) -> int:
+        """Return how many records a request holds; refuse too many of what holds none, first."""
+        resources = message.resource_logs or ()
+        require_few(len(resources), self._intake.records_max, "resources")
+        scopes = sum(len(resource.scope_logs or ()) for resource in resources)
+        require_few(scopes, self._intake.records_max, "scopes")
+        return count_records(message)

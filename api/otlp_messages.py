@@ -1,6 +1,7 @@
 """OTLP's messages in both encodings, read with the same attributes: protobuf's own, and JSON's."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +17,9 @@ from api.bodies import JSON, decode
 from api.problems import Refusal
 
 PROTOBUF = "application/x-protobuf"
+
+VALUES_MAX = 1_000_000
+"""So many attributes and values of lists one request may hold, as many as take a second."""
 
 T = TypeVar("T")
 Many = list[T] | None
@@ -84,7 +88,7 @@ class _Request(Struct, rename="camel"):
 
 
 class Encoding(Protocol):
-    """One of the two encodings, as a request names it and its answer is written."""
+    """One of the two encodings, as one request names it and its answer is written."""
 
     media_type: str
 
@@ -93,6 +97,9 @@ class Encoding(Protocol):
 
     def plain(self, value: Any) -> Any:
         """Return what a value holds as text, number, boolean, list, dict or None."""
+
+    def mapping(self, pairs: Any) -> dict[str, Any]:
+        """Return what attributes hold, by their names."""
 
     def hex(self, id_: Any) -> str:
         """Return a trace's or span's id as digits."""
@@ -104,10 +111,26 @@ class Encoding(Protocol):
         """Return a google.rpc.Status."""
 
 
+class _Budget:
+    """How many more values of a request are looked at."""
+
+    def __init__(self) -> None:
+        self._left = VALUES_MAX
+
+    def spend(self, count: int) -> None:
+        """Refuse (413) the request when there are too many."""
+        self._left -= count
+        if self._left < 0:
+            raise Refusal(413, f"more than {VALUES_MAX} attributes and values: send fewer at once")
+
+
 class Protobuf:
     """The official messages."""
 
     media_type = PROTOBUF
+
+    def __init__(self) -> None:
+        self._budget = _Budget()
 
     def read(self, body: bytes) -> Any:
         """Return the message."""
@@ -125,10 +148,17 @@ class Protobuf:
             return None
         found = getattr(value, kind)
         if kind == "kvlist_value":
-            return {pair.key: self.plain(pair.value) for pair in found.values}
+            return self.mapping(found.values)
         if kind == "array_value":
+            self._budget.spend(len(found.values))
             return [self.plain(one) for one in found.values]
         return base64.b64encode(found).decode() if kind == "bytes_value" else found
+
+    def mapping(self, pairs: Any) -> dict[str, Any]:
+        """Return what attributes hold."""
+        self._budget.spend(len(pairs))
+        plain = self.plain
+        return {pair.key: plain(pair.value) for pair in pairs}
 
     hex = staticmethod(bytes.hex)
 
@@ -151,6 +181,9 @@ class Json:
     media_type = JSON
     _decoder = msgspec.json.Decoder(_Request, strict=False)
 
+    def __init__(self) -> None:
+        self._budget = _Budget()
+
     def read(self, body: bytes) -> Any:
         """Return the message; what OTLP does not know in it is passed over."""
         return decode(body, self._decoder)
@@ -160,10 +193,11 @@ class Json:
         if value is None:
             return None
         if value.array_value is not None:
-            return [self.plain(one) for one in value.array_value.values or ()]
+            values = value.array_value.values or ()
+            self._budget.spend(len(values))
+            return [self.plain(one) for one in values]
         if value.kvlist_value is not None:
-            pairs = value.kvlist_value.values or ()
-            return {pair.key: self.plain(pair.value) for pair in pairs}
+            return self.mapping(value.kvlist_value.values or ())
         simple = (
             value.string_value,
             value.bool_value,
@@ -172,6 +206,12 @@ class Json:
             value.bytes_value,
         )
         return next((found for found in simple if found is not None), None)
+
+    def mapping(self, pairs: Sequence[_Pair]) -> dict[str, Any]:
+        """Return what attributes hold."""
+        self._budget.spend(len(pairs))
+        plain = self.plain
+        return {pair.key: plain(pair.value) for pair in pairs}
 
     def hex(self, id_: str | None) -> str:
         """Return the digits, in small letters."""

@@ -84,8 +84,7 @@ def _mapped(
     if event_name := record.event_name:
         metadata["event_name"] = event_name
     if attributes := record.attributes:
-        plain = encoding.plain
-        metadata["attributes"] = {pair.key: plain(pair.value) for pair in attributes}
+        metadata["attributes"] = encoding.mapping(attributes)
     if context:
         metadata.update(context)
     nanoseconds = record.time_unix_nano or record.observed_time_unix_nano
@@ -106,7 +105,7 @@ def _text(body: Any) -> str:
 
 def _attributes(holder: Any, encoding: Encoding) -> dict[str, Any]:
     pairs = holder.attributes if holder else None
-    return {pair.key: encoding.plain(pair.value) for pair in pairs or ()}
+    return encoding.mapping(pairs) if pairs else {}
 
 
 def _scope(scope: Any, encoding: Encoding) -> dict[str, Any]:

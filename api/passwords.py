@@ -61,6 +61,9 @@ class Passwords:
 
 def password_fault(password: str) -> str | None:
     """Return what is wrong with a password, or None."""
+    if "\0" in password:
+        # To bcrypt a password goes on with a NUL and itself: `a\0a` would be the same as `a`.
+        return "holds a NUL character"
     if len(password) < CHARACTERS_MIN:
         return f"at least {CHARACTERS_MIN} characters are needed"
     if len(password.encode()) > BYTES_MAX:
@@ -78,7 +81,7 @@ def _hash(password: str, rounds: int) -> str:
 
 
 def _matches(password: str, known: str) -> bool:
-    # No stored hash is of a longer password: the comparison only has to take its time.
+    # No stored hash is of a longer one, or one with NUL: the comparison only has to take its time.
     return bcrypt.checkpw(password.encode()[:BYTES_MAX], known.encode()) and (
-        len(password.encode()) <= BYTES_MAX
+        len(password.encode()) <= BYTES_MAX and "\0" not in password
     )

@@ -34,7 +34,12 @@ Email = Annotated[
 ]
 Password = Annotated[
     str,
-    msgspec.Meta(min_length=8, max_length=72, description="8 characters to 72 bytes of UTF-8"),
+    msgspec.Meta(
+        min_length=8,
+        max_length=72,
+        pattern=r"^[^\x00]*$",
+        description="8 characters to 72 bytes of UTF-8, without NUL",
+    ),
 ]
 _ME = "me"
 

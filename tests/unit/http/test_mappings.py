@@ -28,7 +28,7 @@ NOW = datetime.now(timezone.utc).replace(microsecond=0)
 def batch() -> Batch:
     request: Any = SimpleNamespace(headers={})
     sender = SentKey(id="1", name="key", scope=None)
-    return Batch(request, sender, b"")
+    return Batch(request, sender, b"", bytes_max=1_000_000)
 
 
 def read(document: object, names: str = "") -> Any:
@@ -136,7 +136,7 @@ def test_labels_of_a_stream_are_read_as_go_writes_them() -> None:
     entry.timestamp.seconds, entry.timestamp.nanos = 5, 7
     entry.structuredMetadata.add(name="level", value="warn")
     compressed = bytes(cramjam.snappy.compress_raw(push.SerializeToString()))
-    (found,) = read_protobuf(unsnap(compressed, 1000))
+    (found,) = read_protobuf(unsnap(compressed, 1000), 1)
     assert found.labels == {"app": 'a"b\\', "zone": "x y", "k8s_pod": "π"}
     assert entry_of_protobuf(found.entries[0]) == (5_000_000_007, "hi", {"level": "warn"})
 
@@ -146,7 +146,7 @@ def test_labels_that_are_none_are_refused(labels: str) -> None:
     push = PushRequest()
     push.streams.add(labels=labels)
     with pytest.raises(Refusal, match="labels"):
-        read_protobuf(push.SerializeToString())
+        read_protobuf(push.SerializeToString(), 1)
 
 
 @given(st.text(max_size=20), st.integers(0, 10_000))
