@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stack.ports import free_port
 from stack.processes import Process
-from stack.waiting import wait_until
 from tests.integration.conftest import Line
 from tests.integration.test_flow import history, log_at
 from tocsin.topics import admin_client
@@ -119,22 +118,23 @@ def test_records_that_retention_removed_unread_are_told_and_counted(
         assert flow.stop() == 0
     else:
         flow.popen.send_signal(signal.SIGSTOP)
-    line.send(*[log_at(now) for _ in range(300)], partition=0)
+    # What a fetch that was under way brings the flow, when it goes on, are the first few of these.
+    for _ in range(10):
+        line.send(*[log_at(now) for _ in range(30)], partition=0)
     admin = admin_client(line.settings)
-    place = TopicPartition(line.settings.topic, 0, 250)
+    place = TopicPartition(line.settings.topic, 0, 350)
     admin.delete_records([place])[place].result()
     if is_stopped:
         flow = metered.start_flow()
     else:
         flow.popen.send_signal(signal.SIGCONT)
-    line.wait_for_logs(250, flow)
-    wait_until(
-        lambda: metered.metric("tocsin_flow_lost_records_total", partition="0") == 150,
-        "the loss",
-        deadline_s=30,
+    line.wait_for(
+        lambda: line.query('SELECT max("offset") FROM logs') == [(399,)], "the rest", flow
     )
+    stored = line.count("logs")
+    lost = int(metered.metric("tocsin_flow_lost_records_total", partition="0"))
+    assert (stored, lost) == (150, 250) if is_stopped else stored + lost == 400 > stored
     [said] = [row for row in flow.log.read_text().splitlines() if "before they were read" in row]
-    assert "lost=150" in said
-    assert line.query('SELECT count(*), max("offset") FROM logs') == [(250, 399)]
+    assert f"lost={lost} " in said
     assert flow.stop() == 0
-    assert line.query("SELECT sum(total) FROM error_windows") == [(250,)]
+    assert line.query("SELECT sum(total) FROM error_windows") == [(stored,)]
