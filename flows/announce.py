@@ -32,6 +32,7 @@ class Announcer:
             name="flow-announce",
             patience_s=settings.database_patience_s,
             autocommit=True,
+            stopping=stopping,
         )
         self._producer = ConfirmedProducer(settings, settings.incidents_topic)
         self._stopping = stopping

@@ -30,9 +30,10 @@ class LiveBooks:
     harm: all of that version's windows start too late for it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         self._url = settings.database_url
         self._patience_s = settings.database_patience_s
+        self._stopping = stopping
         self._lock = threading.Lock()
         self._book = self._read()
         self._tried_at = time.monotonic()
@@ -62,6 +63,10 @@ class LiveBooks:
 
     def _read(self) -> SettingsBook:
         with connect(
-            self._url, name="flow-settings", autocommit=True, patience_s=self._patience_s
+            self._url,
+            name="flow-settings",
+            autocommit=True,
+            patience_s=self._patience_s,
+            stopping=self._stopping,
         ) as conn:
             return read_book(conn)

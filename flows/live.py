@@ -2,18 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
 import structlog
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
-from msgspec import Struct
 
 from flows import metrics
 from flows.announce import Announcer
 from flows.books import LiveBooks
+from flows.cluster import Cluster
 from flows.known import NOTHING_KNOWN, Known, read_known
 from flows.pipeline import Sinks, build_flow
 from flows.recovery import RecoveryStore
@@ -26,44 +27,12 @@ from sql.connect import connect
 from sql.flow_lock import only_flow
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
-from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, SettingsError, TocsinError
+from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, StorageError, TocsinError
 from tocsin.settings import Settings
 from tocsin.settings_versions import SettingsBook
 from tocsin.topics import describe_topic
 
 log = structlog.get_logger()
-
-
-class Cluster(Struct, frozen=True):
-    """Which process of the flow this one is.
-
-    workers: its threads. addresses: host:port of every process, in order; none where it is alone.
-    """
-
-    workers: int = 1
-    process: int = 0
-    addresses: tuple[str, ...] = ()
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether the flow is this process."""
-        return len(self.addresses) < 2
-
-
-def cluster_of(workers: int, process: int, addresses: str) -> Cluster:
-    """Return the cluster that was asked for; raise SettingsError if there is no such process."""
-    places = tuple(place.strip() for place in addresses.split(",") if place.strip())
-    for place in places:
-        host, _, port = place.rpartition(":")
-        if not host or not port.isdecimal():
-            raise SettingsError(f"--addresses: {place} is not host:port")
-    if len(set(places)) < len(places):
-        raise SettingsError("--addresses: every process needs an address of its own")
-    if process >= max(len(places), 1):
-        raise SettingsError(
-            f"--process: {process}, but --addresses names {len(places)}; they count from 0 on"
-        )
-    return Cluster(workers, process, places)
 
 
 def run(settings: Settings, cluster: Cluster) -> None:
@@ -81,7 +50,14 @@ def run(settings: Settings, cluster: Cluster) -> None:
     store = RecoveryStore(settings.recovery_dir, cluster.process)
     with (
         store.held(),
-        only_flow(settings.database_url, settings.topic, cluster.process, stopping),
+        _told_in_a_line(),
+        only_flow(
+            settings.database_url,
+            settings.topic,
+            cluster.process,
+            stopping,
+            patience_s=settings.database_patience_s,
+        ),
     ):
         announcer.start()
         try:
@@ -155,9 +131,12 @@ class _Reading:
         settings, partitions = self._settings, self._partitions
         self._store.prepare(self._stopping)
         self.is_void = self._store.is_void()
-        books = LiveBooks(settings)
+        books = LiveBooks(settings, self._stopping)
         with connect(
-            settings.database_url, name="flow", patience_s=settings.database_patience_s
+            settings.database_url,
+            name="flow",
+            patience_s=settings.database_patience_s,
+            stopping=self._stopping,
         ) as conn:
             require_current(conn)
             incarnation = incarnation_of(conn, self.topic_id, settings.topic)
@@ -238,6 +217,16 @@ def _first_offsets(
         for part, logs in stored.items()
         if logs is not None and (windows := counted[part]) is not None
     }
+
+
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    """Raise StorageError where the database goes away while the flow starts or ends."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        problem = " ".join(str(error).split())
+        raise StorageError(f"the database went away, start again: {problem}") from None
 
 
 def _stop_on_signal() -> threading.Event:

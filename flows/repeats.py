@@ -115,7 +115,10 @@ def seen_in(settings: Settings, stopping: threading.Event, ids_max: int) -> Seen
         while True:
             try:
                 with connect(
-                    settings.database_url, name="flow-repeats", patience_s=patience_s
+                    settings.database_url,
+                    name="flow-repeats",
+                    patience_s=patience_s,
+                    stopping=stopping,
                 ) as conn:
                     return read_recent_ids(conn, batch, REPEAT, most=ids_max)
             except (psycopg.OperationalError, StorageError) as error:

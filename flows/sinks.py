@@ -39,8 +39,13 @@ _LEDGER_ROWS = 10_000
 _LEDGER_FLUSH_S = 0.5
 
 
-def _succession(settings: Settings, name: str) -> Succession:
-    return Succession(settings.database_url, name=name, patience_s=settings.database_patience_s)
+def _succession(settings: Settings, name: str, stopping: threading.Event) -> Succession:
+    return Succession(
+        settings.database_url,
+        name=name,
+        patience_s=settings.database_patience_s,
+        stopping=stopping,
+    )
 
 
 class LogSink(FixedPartitionedSink[RecordBatch, None]):
@@ -56,10 +61,10 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
     ) -> None:
         self._partitions = list(partitions)
         self._room = room
-        self._logs = LogWriter(settings.topic, DeadLetterTopic(settings))
+        self._logs = LogWriter(settings.topic, DeadLetterTopic(settings, stopping))
         self._committer: Committer[RecordBatch] = Committer(
             "logs",
-            connect=_succession(settings, "flow-logs").connect,
+            connect=_succession(settings, "flow-logs", stopping).connect,
             commit=self._commit,
             size=lambda batch: weight_of(batch.size_bytes, len(batch)),
             room=ROOM_BYTES,
@@ -174,7 +179,7 @@ class DetectionSink(FixedPartitionedSink[Changes | Progress, None]):
         return _DetectionPart(
             Committer(
                 "detection",
-                connect=_succession(self._settings, "flow-detection").connect,
+                connect=_succession(self._settings, "flow-detection", self._stopping).connect,
                 commit=_commit_ledgers,
                 size=len,
                 room=_DETECTION_ROOM_ROWS,

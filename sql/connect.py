@@ -1,5 +1,6 @@
 """How Tocsin connects to the database, and how it knows that a connection is no use any more."""
 
+from threading import Event
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -11,7 +12,9 @@ from psycopg.waiting import Ready, Wait
 from sql.statements import statements
 from tocsin.errors import StorageError
 
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+HURRIED_S: Final = 4.0
+"""How long a process that is asked to end waits for a sign of the database, at most."""
 # A peer that vanished without a word is noticed within about 20 s.
 _KEEPALIVES: dict[str, Any] = {
     "keepalives": 1,
@@ -40,10 +43,12 @@ class BoundedConnection(psycopg.Connection):
     is sent, is alive for the kernel: neither keepalives nor `tcp_user_timeout` end such a wait.
     The server may not know that it was given up, so its session must be ended: see `Succession`.
 
-    patience_s: None to wait for ever. was_silent: it was given up.
+    patience_s: None to wait for ever. stopping: when set, HURRIED_S is patience enough.
+    was_silent: it was given up.
     """
 
     patience_s: float | None = None
+    stopping: Event | None = None
     was_silent = False
 
     def wait(
@@ -56,7 +61,7 @@ class BoundedConnection(psycopg.Connection):
         if self.patience_s is None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(_impatient(gen, self.patience_s), interval, timeout)
+            return super().wait(_impatient(gen, self.patience_s, self.stopping), interval, timeout)
         except SilentDatabase:
             self.was_silent = True
             # At once: what follows, like a rollback, would wait as long again.
@@ -85,9 +90,12 @@ class BoundedAsyncConnection(AsyncConnection):
             raise
 
 
-def _impatient(gen: PQGen[Result], patience_s: float) -> PQGen[Result]:
+def _impatient(
+    gen: PQGen[Result], patience_s: float, stopping: Event | None = None
+) -> PQGen[Result]:
     """Pass everything through to an operation, but end it when nothing gets ready for so long."""
     heard_at = monotonic()
+    hurried_at: float | None = None
     ready: Ready | int | None = None
     while True:
         try:
@@ -96,9 +104,16 @@ def _impatient(gen: PQGen[Result], patience_s: float) -> PQGen[Result]:
             result: Result = end.value
             return result
         ready = yield wanted
+        now = monotonic()
+        if stopping is not None and hurried_at is None and stopping.is_set():
+            hurried_at = now
         if ready != _NOTHING_READY:
-            heard_at = monotonic()
-        elif monotonic() - heard_at > patience_s:
+            heard_at = now
+        elif hurried_at is not None and now - max(heard_at, hurried_at) > HURRIED_S:
+            raise SilentDatabase(
+                f"no answer from the database for {HURRIED_S:g} s after the signal to stop"
+            )
+        elif now - heard_at > patience_s:
             raise SilentDatabase(
                 f"no answer from the database for {patience_s:g} s (TOCSIN_DATABASE_PATIENCE_S)"
             )
@@ -115,11 +130,17 @@ def connection_arguments(name: str) -> dict[str, Any]:
 
 
 def connect(
-    database_url: str, *, name: str, autocommit: bool = False, patience_s: float | None = None
+    database_url: str,
+    *,
+    name: str,
+    autocommit: bool = False,
+    patience_s: float | None = None,
+    stopping: Event | None = None,
 ) -> BoundedConnection:
     """Return a connection in UTC.
 
     patience_s: how long an operation may wait without a sign of the database; None: for ever.
+    stopping: when set, none waits longer than HURRIED_S.
     Raises StorageError, one line without the password, when the server does not answer.
     """
     try:
@@ -133,6 +154,7 @@ def connect(
             "DATABASE_URL: not a connection string, use postgresql://user:password@host:5432/name"
         ) from None
     conn.patience_s = patience_s
+    conn.stopping = stopping
     return conn
 
 
@@ -145,12 +167,19 @@ class Succession:
     """
 
     def __init__(
-        self, database_url: str, *, name: str, patience_s: float, autocommit: bool = False
+        self,
+        database_url: str,
+        *,
+        name: str,
+        patience_s: float,
+        autocommit: bool = False,
+        stopping: Event | None = None,
     ) -> None:
         self._database_url = database_url
         self._name = name
         self._least_patience_s = self._patience_s = patience_s
         self._autocommit = autocommit
+        self._stopping = stopping
         self._former: tuple[BoundedConnection, int] | None = None
 
     def connect(self) -> psycopg.Connection:
@@ -160,7 +189,11 @@ class Succession:
         Raises StorageError when the server does not answer, or the former session does not end.
         """
         conn = connect(
-            self._database_url, name=self._name, autocommit=True, patience_s=self._patience_s
+            self._database_url,
+            name=self._name,
+            autocommit=True,
+            patience_s=self._patience_s,
+            stopping=self._stopping,
         )
         try:
             if self._former is not None:

@@ -18,14 +18,18 @@ _WAIT_S = 30
 
 
 @contextmanager
-def only_flow(database_url: str, topic: str, process: int, stopping: Event) -> Iterator[None]:
+def only_flow(
+    database_url: str, topic: str, process: int, stopping: Event, *, patience_s: float
+) -> Iterator[None]:
     """Hold the topic's lock; raise FlowRunning when another flow does not let go of it.
 
     Every process of a cluster has a lock of its own. A flow that was killed lets go at once. Should
     the connection be lost meanwhile, so is the lock; then the positions tell two flows apart.
     """
     lock = f"{topic}/{process}"
-    with connect(database_url, name="flow-lock", autocommit=True) as conn:
+    with connect(
+        database_url, name="flow-lock", autocommit=True, patience_s=patience_s, stopping=stopping
+    ) as conn:
         conn.execute(_SQL["notice_lost_clients"])
         for second in range(_WAIT_S + 1):
             [(taken,)] = conn.execute(_SQL["try_flow_lock"], {"lock": lock}).fetchall()

@@ -72,7 +72,8 @@ def flow(
     they share the recovery folder, and are started and stopped together.
     """
     settings = _settings()
-    from flows.live import cluster_of, run  # noqa: PLC0415
+    from flows.cluster import cluster_of  # noqa: PLC0415
+    from flows.live import run  # noqa: PLC0415
 
     run(settings, cluster_of(workers, process, addresses))
 

@@ -1,7 +1,9 @@
 """What Tocsin itself writes to Kafka: each message confirmed before the next step is taken."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
+from threading import Event
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -14,6 +16,9 @@ from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S
 
 log = structlog.get_logger()
 
+HURRIED_S = 4.0
+"""How long a process that is asked to end waits for Kafka, at most."""
+_INTERVAL_S = 0.1
 _RAW_BYTES_MAX = 900 * 1024
 _KEY_BYTES_MAX = 16 * 1024
 _QUEUE_KIB = 64 * 1024
@@ -45,12 +50,19 @@ class ConfirmedProducer:
     """Sends messages to one topic and waits for Kafka's acknowledgement of each.
 
     batch_messages: how many may go in one request; a request that is too large fails as a whole.
+    stopping: when set, it waits for HURRIED_S at most.
     """
 
     def __init__(
-        self, settings: Settings, topic: str, *, batch_messages: int = _BATCH_MESSAGES
+        self,
+        settings: Settings,
+        topic: str,
+        *,
+        batch_messages: int = _BATCH_MESSAGES,
+        stopping: Event | None = None,
     ) -> None:
         self._topic = topic
+        self._stopping = stopping
         self._producer = Producer(
             {
                 "bootstrap.servers": settings.kafka_bootstrap,
@@ -106,8 +118,17 @@ class ConfirmedProducer:
                     break
                 else:
                     break
-        self._producer.flush(2 * REQUEST_TIMEOUT_S)
+        self._flush()
         return deliveries
+
+    def _flush(self) -> None:
+        """Wait until every message is delivered or given up."""
+        end = time.monotonic() + 2 * REQUEST_TIMEOUT_S
+        is_hurried = False
+        while self._producer.flush(_INTERVAL_S) and time.monotonic() < end:
+            if self._stopping is not None and self._stopping.is_set() and not is_hurried:
+                is_hurried = True
+                end = min(end, time.monotonic() + HURRIED_S)
 
 
 class DeadLetterTopic:
@@ -119,10 +140,11 @@ class DeadLetterTopic:
     At least once: topic, partition and offset in the headers tell a letter that comes twice.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopping: Event) -> None:
         self._settings = settings
         self._topic = settings.dead_letter_topic
-        self._producer = ConfirmedProducer(settings, self._topic)
+        self._stopping = stopping
+        self._producer = ConfirmedProducer(settings, self._topic, stopping=stopping)
         # Beside a large letter in its request, a small one is refused with it.
         self._alone: ConfirmedProducer | None = None
 
@@ -132,7 +154,7 @@ class DeadLetterTopic:
         refused = self._deliver(self._producer, messages)
         while refused:
             self._alone = self._alone or ConfirmedProducer(
-                self._settings, self._topic, batch_messages=1
+                self._settings, self._topic, batch_messages=1, stopping=self._stopping
             )
             refused = self._deliver(self._alone, refused)
             refused = [shorter for message in refused if (shorter := self._shorter(message))]

@@ -52,6 +52,11 @@ class TcpProxy:
         """Never forward anything again on the connections of now, nor close them; new ones work."""
         self._do(self._forget())
 
+    @property
+    def connections(self) -> int:
+        """How many there are, also those that nothing was forwarded on yet."""
+        return len(self._tasks)
+
     def _do(self, what: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
@@ -88,10 +93,10 @@ class TcpProxy:
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event
     ) -> None:
-        await gate.wait()
         try:
+            await gate.wait()
             there = await asyncio.open_connection(LOOPBACK, self.target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
         to = asyncio.create_task(_pump(reader, there[1], gate))

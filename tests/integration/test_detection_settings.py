@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import psycopg
 import pytest
@@ -102,7 +103,7 @@ def test_two_at_once_become_two_versions_one_after_the_other(database_url: str) 
 def test_live_books_know_a_version_before_it_can_judge_a_window(
     conn: psycopg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books = LiveBooks(load_settings({"DATABASE_URL": database_url}))
+    books = LiveBooks(load_settings({"DATABASE_URL": database_url}), Event())
     version = add_version(conn, LOUDER, created_by="ada")
     assert books.book_for(0).newest == 1
     monkeypatch.setattr("flows.books._PRESSING_S", 0.0)
@@ -112,7 +113,7 @@ def test_live_books_know_a_version_before_it_can_judge_a_window(
 def test_live_books_go_on_with_what_they_know_while_the_database_is_away(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books = LiveBooks(load_settings({"DATABASE_URL": database_url}))
+    books = LiveBooks(load_settings({"DATABASE_URL": database_url}), Event())
     monkeypatch.setattr("flows.books._PRESSING_S", 0.0)
     monkeypatch.setattr(books, "_url", "postgresql://tocsin@127.0.0.1:1/tocsin")
     assert books.book_for(2**50).newest == 1
@@ -235,7 +236,7 @@ def test_no_reading_from_before_a_withdrawal_judges_a_window_of_the_version(
 ) -> None:
     # Made while its start is 20 minutes ahead, and withdrawn when it is just the lead.
     version = add_ahead(conn, 20)
-    books = LiveBooks(load_settings({"DATABASE_URL": database_url}))
+    books = LiveBooks(load_settings({"DATABASE_URL": database_url}), Event())
     before = books.book_for(0)
     assert before.newest == 2
     withdraw_version(conn, 2, withdrawn_by="bob")
