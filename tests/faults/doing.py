@@ -273,6 +273,20 @@ DIRECT: Final[tuple[Fault, ...]] = (
     lose_recovery,
 )
 BY_PROXY: Final[tuple[Fault, ...]] = (hang_database, forget_database, hang_broker, forget_broker)
+VICTIMS: Final[dict[str, tuple[Fault, ...]]] = {
+    # Last what makes the topic another one.
+    "flow and API": (kill_flow, stop_flow, kill_api, end_flow, lose_recovery, add_partition),
+    "database": (
+        kill_postmaster,
+        terminate_backend,
+        kill_backend,
+        lose_database,
+        hang_database,
+        forget_database,
+    ),
+    "broker": (kill_broker, lose_broker, lose_both, hang_broker, forget_broker),
+}
+"""The short form: what is done in a row, on one topic."""
 STORMY: Final[tuple[Fault, ...]] = tuple(
     fault for fault in (*DIRECT, *BY_PROXY) if fault is not add_partition
 )

@@ -21,7 +21,7 @@ from psycopg.sql import SQL, Identifier
 from stack.broker import Broker
 from stack.kafka import KafkaBroker
 from stack.ports import free_port
-from stack.processes import Process
+from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings, load_settings
@@ -66,9 +66,10 @@ class Line:
         recovery: name of a recovery folder of its own. environ: what else is set.
         """
         own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
+        argv = [sys.executable, *self.program, "flow", "--workers", str(workers), *options]
         process = Process(
             "flow",
-            [sys.executable, *self.program, "flow", "--workers", str(workers), *options],
+            end_with_starter(argv, "KILL"),
             log=self._folder / f"flow-{next(self._numbers)}.log",
             env={**os.environ, **self.environ, **own, **(environ or {})},
         )

@@ -17,7 +17,7 @@ from psycopg import sql
 from api.accounts import create_key, create_user
 from stack.broker import Broker
 from stack.ports import free_port
-from stack.processes import Process
+from stack.processes import Process, end_with_starter
 from stack.timescale import Timescale
 from stack.waiting import wait_until
 from tocsin.settings import load_settings
@@ -86,7 +86,7 @@ class Api:
         }
         self.process = Process(
             "api",
-            [sys.executable, *self.program, "api"],
+            end_with_starter([sys.executable, *self.program, "api"], "KILL"),
             log=self.log,
             env={**inherited, **self.environ},
         )
