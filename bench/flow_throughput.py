@@ -32,7 +32,7 @@ def run(records: int) -> list[Figure]:
     """Return the flow's rate and the bare COPY's, in records per second."""
     wire = list(wire_records(records))
     with temporary() as stack:
-        stack.run("tocsin", "migrate")
+        stack.migrate()
         _fill_topic(stack, wire)
         flow_rate = _flow_rate(stack, records)
         copy_rate = _copy_rate(stack, wire)

@@ -24,7 +24,7 @@ ERRORS = 12
 def run(trials: int) -> list[Figure]:
     """Return median, 99th percentile and the two requests' own time, in milliseconds."""
     with temporary(settings=DURABLE) as stack:
-        stack.run("tocsin", "migrate")
+        stack.migrate()
         stack.create_credentials()
         stack.start("api")
         stack.start("flow")

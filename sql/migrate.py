@@ -1,16 +1,19 @@
-"""Migrations: numbered plain SQL, applied in order, each once, each in a transaction."""
+"""Migrations: numbered plain SQL, applied in order, each once; then what is applied each time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.resources import files
-from typing import Literal
 
 import psycopg
 
 from sql.connect import connect
+from sql.policies import apply_policies
+from sql.roles import apply_roles
 from sql.statements import statements
-from tocsin.errors import NoTimescale, SchemaOutdated
+from sql.timescale import Edition, edition, require_timescale
+from tocsin.errors import NoTimescale, SchemaOutdated, StorageError
+from tocsin.settings import Settings
 
-Edition = Literal["apache", "community"]
 _SQL = statements("migrate")
 
 
@@ -20,7 +23,20 @@ class Migration:
 
     number: int
     name: str
-    text: bytes
+    text: bytes = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.number:04d}_{self.name}"
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a run has done. applied: the steps' titles. advice: what it lacked the right to do."""
+
+    applied: list[str]
+    advice: list[str]
 
 
 def migrations() -> list[Migration]:
@@ -29,30 +45,41 @@ def migrations() -> list[Migration]:
     found = []
     for file in folder.iterdir():
         number, _, name = file.name.removesuffix(".sql").partition("_")
-        found.append(Migration(int(number), name, file.read_bytes()))
+        if file.name.endswith(".sql"):
+            found.append(Migration(int(number), name, file.read_bytes()))
     return sorted(found, key=lambda migration: migration.number)
 
 
-def migrate(database_url: str) -> list[str]:
-    """Bring the database to this code's schema and return the names of the migrations applied.
+def migrate(settings: Settings) -> Migrated:
+    """Bring the database to this code's schema, and its policies and roles to the settings.
 
     Two at once are safe: the second waits for the first and finds nothing to do.
     Raises NoTimescale when the server lacks the extension, SchemaOutdated when the database is
-    newer than this code, StorageError when it cannot be reached.
+    newer than this code, StorageError when it cannot be reached or the user may not do it.
     """
-    with connect(database_url, name="migrate") as conn:
-        conn.execute(_SQL["lock_migrations"])
-        _require_timescale(conn)
-        conn.execute(_SQL["create_migrations"])
-        applied = _applied(conn)
-        _refuse_newer(applied)
-        missing = [step for step in migrations() if step.number not in applied]
-        for step in missing:
-            conn.execute(step.text)
-            conn.execute(_SQL["insert_migration"], {"number": step.number, "name": step.name})
-        conn.execute(_edition_text(edition(conn)))
-        conn.execute((files("sql") / "functions.sql").read_bytes())
-        return [f"{step.number:04d}_{step.name}" for step in missing]
+    with connect(settings.database_url, name="migrate") as conn:
+        try:
+            return _migrate(conn, settings)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StorageError(
+                f"{conn.info.user} may not migrate the database {conn.info.dbname} "
+                f"({error.diag.message_primary}): migrate as its owner"
+            ) from None
+
+
+def history(settings: Settings) -> list[tuple[Migration, datetime | None]]:
+    """Return every migration with when it was applied; None: it is yet to be.
+
+    Raises SchemaOutdated when the database is newer than this code.
+    """
+    with connect(settings.database_url, name="migrate") as conn:
+        try:
+            rows = conn.execute(_SQL["select_history"]).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return [(step, None) for step in migrations()]
+    applied: dict[int, datetime] = dict(rows)
+    _refuse_newer(set(applied))
+    return [(step, applied.get(step.number)) for step in migrations()]
 
 
 def require_current(conn: psycopg.Connection) -> None:
@@ -71,20 +98,39 @@ def require_current(conn: psycopg.Connection) -> None:
         )
 
 
-def edition(conn: psycopg.Connection) -> Edition:
-    """Return which edition of TimescaleDB the server runs."""
-    row = conn.execute(_SQL["select_license"]).fetchone()
-    return "community" if row is not None and row[0] == "timescale" else "apache"
+def _migrate(conn: psycopg.Connection, settings: Settings) -> Migrated:
+    conn.execute(_SQL["lock_migrations"])
+    require_timescale(conn)
+    conn.execute(_SQL["create_migrations"])
+    applied = _applied(conn)
+    _refuse_newer(applied)
+    missing = [step for step in migrations() if step.number not in applied]
+    for step in missing:
+        conn.execute(step.text)
+        conn.execute(_SQL["insert_migration"], {"number": step.number, "name": step.name})
+    found = edition(conn)
+    _make_room_for(found, conn)
+    edition_file = f"editions/{found}/statistics.sql"
+    for file in (edition_file, "functions.sql", "scoped.sql", "comments.sql"):
+        conn.execute(_text(file))
+    apply_policies(conn, found, settings)
+    return Migrated([step.title for step in missing], apply_roles(conn, settings))
 
 
-def _require_timescale(conn: psycopg.Connection) -> None:
-    if conn.execute(_SQL["select_extension"]).fetchone() is None:
+def _make_room_for(found: Edition, conn: psycopg.Connection) -> None:
+    """Drop the plain views of a database that has come to the Community edition."""
+    kinds = conn.execute(_SQL["select_statistics_kinds"]).fetchall()
+    if found == "apache" and any(is_aggregate for _, is_aggregate in kinds):
         raise NoTimescale(
-            "this PostgreSQL server has no TimescaleDB: install the extension timescaledb "
-            "(the image timescale/timescaledb, or Debian's postgresql-17-timescaledb) and set "
-            "shared_preload_libraries = 'timescaledb'"
+            "the database has continuous aggregates, which this server's edition of TimescaleDB "
+            "can't refresh: run the Community edition (timescaledb.license = 'timescale')"
         )
-    conn.execute(_SQL["create_extension"])
+    if found == "community" and kinds and not any(is_aggregate for _, is_aggregate in kinds):
+        conn.execute(_SQL["drop_plain_views"])
+
+
+def _text(file: str) -> bytes:
+    return files("sql").joinpath(file).read_bytes()
 
 
 def _applied(conn: psycopg.Connection) -> set[int]:
@@ -98,7 +144,3 @@ def _refuse_newer(applied: set[int]) -> None:
             f"the database is at migration {max(applied)}, newer than this code's {newest}: "
             "run a newer version of Tocsin"
         )
-
-
-def _edition_text(found: Edition) -> bytes:
-    return (files("sql") / "editions" / found / "statistics.sql").read_bytes()

@@ -16,12 +16,12 @@ from stack.ending import Ended, undisturbed_afterwards
 from stack.errors import StackError
 from stack.ports import Ports
 from stack.processes import marked_processes
-from stack.running import CHECKOUT, MARK, running
+from stack.running import CHECKOUT, MARK, procfile_commands, running
 from stack.state import State, load_state, lock_holder
 from stack.waiting import wait_until
 
 STATE_FOLDER = Path(os.environ.get("STACK_STATE_DIR") or CHECKOUT / ".tocsin")
-COLORS = {"api": "cyan", "flow": "magenta"}
+COLORS = {"api": "cyan", "flow": "magenta", "maintain": "blue"}
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -45,10 +45,10 @@ def up() -> int:
     ports = Ports.fixed(os.environ)
     with running(STATE_FOLDER, ports=ports, say=_say) as stack, undisturbed_afterwards():
         _say("migrating")
-        stack.run("tocsin", "migrate")
+        stack.migrate()
         stack.create_credentials()
-        _say("starting the API and the flow")
-        for name in ("api", "flow"):
+        _say("starting the API, the flow and the maintenance")
+        for name in procfile_commands():
             stack.start(name, relay=_print_line)
         stack.wait_ready()
         console.print("\n[bold green]Tocsin is up[/bold green]; Ctrl-C stops it\n")
@@ -96,7 +96,7 @@ def _say(line: str) -> None:
 
 
 def _print_line(process: str, line: str) -> None:
-    console.print(Text(f"{process:5} | ", style=COLORS.get(process, "")) + Text.from_ansi(line))
+    console.print(Text(f"{process:8} | ", style=COLORS.get(process, "")) + Text.from_ansi(line))
 
 
 def _print_access(state: State) -> None:
@@ -108,6 +108,7 @@ def _print_access(state: State) -> None:
         "ingest key": state.ingest_key or "",
         "Kafka": state.kafka_bootstrap or "",
         "SQL": state.database_url or "",
+        "SQL, to read": state.analyst_url or "",
         "secrets and logs": str(STATE_FOLDER),
     }
     # Whole lines, however narrow the terminal: these are there to be copied.

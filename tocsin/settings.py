@@ -25,6 +25,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Rate = Annotated[str, Meta(pattern=_RATE)]
+Days = Annotated[int, Meta(ge=0)]
 
 
 def _variable(name: str) -> str:
@@ -53,6 +54,38 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     replication: Annotated[
         Count, Meta(description="Replicas of the topics that `tocsin migrate` creates")
     ] = 1
+    logs_keep_days: Annotated[
+        Days, Meta(description="Days that logs, and counts per minute, are kept; 0: for ever")
+    ] = 400
+    windows_keep_days: Annotated[
+        Days, Meta(description="Days that windows with their verdicts are kept; 0: for ever")
+    ] = 400
+    dead_letters_keep_days: Annotated[
+        Days, Meta(description="Days that dead letters are kept; 0: for ever")
+    ] = 400
+    logs_chunk_hours: Annotated[
+        Count, Meta(le=24 * 7, description="Hours of logs in a chunk that is yet to be made")
+    ] = 24
+    windows_chunk_hours: Annotated[
+        Count, Meta(le=24 * 30, description="Hours of windows in a chunk that is yet to be made")
+    ] = 24 * 7
+    columnstore_days: Annotated[
+        Count,
+        Meta(description="Days after which chunks go to the columnstore (Community edition)"),
+    ] = 7
+    flow_password: Annotated[
+        str,
+        Meta(description="Password that `tocsin migrate` gives the database's role `tocsin_flow`"),
+    ] = ""
+    api_password: Annotated[
+        str, Meta(description="Password that it gives the role `tocsin_api`")
+    ] = ""
+    analyst_password: Annotated[
+        str, Meta(description="Password that it gives the role `analyst`, which only reads")
+    ] = ""
+    analyst_timeout_s: Annotated[
+        Count, Meta(description="Seconds that a statement of `analyst` may take, unless it asks")
+    ] = 60
     api_host: Annotated[str, Meta(description="Address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[Port, Meta(description="Port that the API listens on")] = 8000
     api_workers: Annotated[Count, Meta(description="Processes of the API")] = 1

@@ -1,4 +1,6 @@
 -- Logs, what the detection made of them, and the people and keys that may see or send them.
+--
+-- What each table and column means stands in comments.sql, which `tocsin migrate` applies each time.
 
 CREATE TYPE log_level AS ENUM ('DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL');
 CREATE TYPE verdict AS ENUM
@@ -16,8 +18,6 @@ CREATE TABLE topics (
     name        text        NOT NULL,
     first_seen  timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE topics IS
-    'Every incarnation of the topic: one that was deleted and made again has another topic id, and its offsets start anew.';
 
 CREATE TABLE positions (
     stage       text     NOT NULL CHECK (stage IN ('logs', 'detection')),
@@ -27,8 +27,6 @@ CREATE TABLE positions (
     moved_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (stage, incarnation, partition)
 );
-COMMENT ON TABLE positions IS
-    'How far each stage of the flow has stored each partition; moved in the transaction that stores the rows.';
 
 -- Logs ---------------------------------------------------------------------------------------
 
@@ -44,11 +42,6 @@ CREATE TABLE logs (
     partition   integer     NOT NULL,
     "offset"    bigint      NOT NULL
 );
-COMMENT ON TABLE logs IS 'Every log record, once.';
-COMMENT ON COLUMN logs.timestamp IS 'When it happened, by its producer.';
-COMMENT ON COLUMN logs.id IS 'The producer''s own id, if it gave one.';
-COMMENT ON COLUMN logs.arrival IS 'When the broker appended it.';
-COMMENT ON COLUMN logs.incarnation IS 'Which incarnation of the topic; see topics.';
 
 SELECT create_hypertable('logs', by_range('timestamp', INTERVAL '1 day'),
                          create_default_indexes => false);
@@ -74,27 +67,6 @@ CREATE TABLE dead_letters (
     redriven_offset    bigint,
     PRIMARY KEY (incarnation, partition, "offset")
 );
-COMMENT ON TABLE dead_letters IS
-    'Records that break the contract, as they came, each with the reason for which it was put aside.';
-COMMENT ON COLUMN dead_letters.incarnation IS
-    'Which incarnation of the topic; see topics. With partition and offset the letter''s id, as 1/0/42.';
-COMMENT ON COLUMN dead_letters.topic IS 'The topic that it came on.';
-COMMENT ON COLUMN dead_letters.arrival IS 'When the broker appended it.';
-COMMENT ON COLUMN dead_letters.reason IS
-    'What is wrong with it, as `field: what`; only printable characters.';
-COMMENT ON COLUMN dead_letters.key IS
-    'The Kafka key, which should be the service id; null where the producer gave none.';
-COMMENT ON COLUMN dead_letters.raw IS
-    'The record as it came, byte for byte; empty for a tombstone. What the database itself refused is written again as JSON.';
-COMMENT ON COLUMN dead_letters.corrected IS
-    'What a redrive sends in its place; null where it sends the record as it came.';
-COMMENT ON COLUMN dead_letters.redrive_begun_at IS
-    'When a redrive began to send it. Without redriven_at it is in doubt whether Kafka has it.';
-COMMENT ON COLUMN dead_letters.redriven_at IS
-    'When it was sent again and Kafka had acknowledged it; it is never sent a second time.';
-COMMENT ON COLUMN dead_letters.redriven_by IS 'The system''s user who sent it again.';
-COMMENT ON COLUMN dead_letters.redriven_partition IS 'The partition that it was sent to.';
-COMMENT ON COLUMN dead_letters.redriven_offset IS 'The offset that it has there.';
 CREATE INDEX dead_letters_newest ON dead_letters (arrival DESC);
 
 -- Detection ----------------------------------------------------------------------------------
@@ -110,12 +82,6 @@ CREATE TABLE detection_settings (
 );
 CREATE UNIQUE INDEX detection_settings_start ON detection_settings (effective_from)
     WHERE withdrawn_at IS NULL;
-COMMENT ON TABLE detection_settings IS
-    'Every version of the numbers that decide what a spike is; a version judges the windows that start from effective_from on.';
-COMMENT ON COLUMN detection_settings.withdrawn_at IS
-    'When the version was withdrawn, before it began: it judges nothing, and its number is never used again.';
-COMMENT ON COLUMN detection_settings.document IS
-    'What differs from the defaults: {"settings": {…}, "overrides": [{"services": pattern, "settings": {…}}]}.';
 INSERT INTO detection_settings (version, effective_from, document, created_by)
 VALUES (1, 'epoch', '{}', 'tocsin');
 
@@ -164,26 +130,6 @@ CREATE TABLE error_windows (
     too_late           bigint           NOT NULL,
     PRIMARY KEY (service_id, window_start)
 );
-COMMENT ON TABLE error_windows IS
-    'One row for every minute of every service, with its baselines and the verdict on it.';
-COMMENT ON COLUMN error_windows.errors IS 'ERROR and FATAL records that came on time.';
-COMMENT ON COLUMN error_windows.late_errors IS 'Those that came late, while the window was kept.';
-COMMENT ON COLUMN error_windows.baseline_windows IS 'n: how many windows the baseline has.';
-COMMENT ON COLUMN error_windows.baseline_errors IS 'S: the sum of their errors.';
-COMMENT ON COLUMN error_windows.baseline_squares IS 'Q: the sum of their errors squared.';
-COMMENT ON COLUMN error_windows.guarded_records IS 'L: the sum of the guarded baseline''s records.';
-COMMENT ON COLUMN error_windows.z IS
-    '(n*c - S) / sqrt(n*Q - S*S) of c errors; 999 over a baseline without any spread.';
-COMMENT ON COLUMN error_windows.flagged IS 'Part of an incident, so no guarded baseline learns it.';
-COMMENT ON COLUMN error_windows."unknown" IS 'Part of a silence of a service that usually speaks.';
-COMMENT ON COLUMN error_windows."offset" IS
-    'Offset of its service up to which the row is true, in this incarnation of the topic.';
-COMMENT ON COLUMN error_windows.partition IS
-    'Partition that the last record of its service was read from.';
-COMMENT ON COLUMN error_windows.read_offset IS
-    'Offset of that record; "offset", by which rows are ordered, is higher where the service logs to several partitions.';
-COMMENT ON COLUMN error_windows.clock_start IS
-    'The window of the service''s clock then; with service_first, service_last and gap_windows what the detector is rebuilt from.';
 
 SELECT create_hypertable('error_windows', by_range('window_start', INTERVAL '7 days'),
                          create_default_indexes => false);
@@ -241,24 +187,6 @@ CREATE TABLE incidents (
                   hot_window, machine_status, machine_severity, incarnation, "offset", clock_start)
             = CASE WHEN kind = 'manual' THEN 16 ELSE 0 END)
 );
-COMMENT ON TABLE incidents IS
-    'Spikes of errors and silences, each with the evidence that it was opened on, and what people opened by hand (kind manual), of which nothing of the detection is set.';
-COMMENT ON COLUMN incidents.id IS
-    'First 16 bytes of SHA-256 over "service|window start in epoch ms", in hex; of kind manual at random.';
-COMMENT ON COLUMN incidents.assignee IS 'The e-mail address of the person who looks after it.';
-COMMENT ON COLUMN incidents.deleted_at IS
-    'When an admin deleted it: nobody sees it any more, but the detection still counts on it.';
-COMMENT ON COLUMN incidents.window_start IS 'The window that opened it.';
-COMMENT ON COLUMN incidents.first_window IS 'Where it begins; a straggler may move it back.';
-COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it was last judged.';
-COMMENT ON COLUMN incidents.opened_at IS 'Arrival of the record that opened it.';
-COMMENT ON COLUMN incidents.detected_at IS 'When the row was first written.';
-COMMENT ON COLUMN incidents.hot_window IS 'The newest window that was abnormal.';
-COMMENT ON COLUMN incidents.person_resolved_at IS
-    'When a person resolved it; a hot window that begins later opens it again.';
-COMMENT ON COLUMN incidents.evidence_at IS 'When its first and last log lines were last kept.';
-COMMENT ON COLUMN incidents.machine_status IS
-    'What the detection last said; status follows each change of it.';
 
 -- Each filter of the list has an index in the list's order; most incidents are unconfirmed, calm,
 -- and of errors.
@@ -291,12 +219,6 @@ CREATE TABLE incident_events (
     note         text,
     published_at timestamptz
 );
-COMMENT ON TABLE incident_events IS
-    'The timeline of each incident, append-only: what the detection decided and what people did. It is also the outbox of the topic of incidents.';
-COMMENT ON COLUMN incident_events.at IS
-    'For the detection the arrival of the record that decided, for people the moment they acted.';
-COMMENT ON COLUMN incident_events.actor IS 'Who did it; null for the detection.';
-COMMENT ON COLUMN incident_events.published_at IS 'When Kafka acknowledged it.';
 -- The detection says each thing once, however often a crash makes it say it again.
 CREATE UNIQUE INDEX incident_events_once ON incident_events (incident_id, moment)
     WHERE actor IS NULL AND moment <> 'reopened';
@@ -325,8 +247,14 @@ CREATE TABLE incident_evidence (
     "offset"    bigint      NOT NULL,
     PRIMARY KEY (incident_id, incarnation, partition, "offset")
 );
-COMMENT ON TABLE incident_evidence IS
-    'The first and the last 20 errors of each incident, so that its evidence outlives the logs.';
+
+-- Keeping -------------------------------------------------------------------------------------
+
+CREATE TABLE retention (
+    relation   text PRIMARY KEY CHECK (relation IN ('logs', 'error_windows', 'dead_letters')),
+    keep       interval,
+    whole_from timestamptz
+);
 
 -- People and keys ----------------------------------------------------------------------------
 
@@ -349,10 +277,6 @@ CREATE TABLE sessions (
     refreshed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at   timestamptz NOT NULL
 );
-COMMENT ON TABLE sessions IS
-    'Who is logged in: one row a login. Without its row no token of it is good any more.';
-COMMENT ON COLUMN sessions.refresh_hash IS
-    'SHA-256 of the refresh token''s secret part; every refresh replaces it.';
 CREATE INDEX sessions_user ON sessions (user_id, created_at);
 CREATE INDEX sessions_expiry ON sessions (expires_at);
 
@@ -368,10 +292,6 @@ CREATE TABLE ingest_keys (
 -- A revoked key leaves its name to the one that takes its place.
 CREATE UNIQUE INDEX ingest_keys_name ON ingest_keys (name) WHERE revoked_at IS NULL;
 CREATE INDEX ingest_keys_oldest ON ingest_keys (created_at, id);
-COMMENT ON COLUMN ingest_keys.hash IS 'SHA-256 of the secret part; the key itself is shown once and never kept.';
-COMMENT ON COLUMN ingest_keys.services IS
-    'Whose records it may send: ids, or patterns as `batch-*`; null for those of every service.';
-COMMENT ON COLUMN ingest_keys.last_used_at IS 'To the minute.';
 
 CREATE TABLE audit_log (
     seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -385,12 +305,6 @@ CREATE TABLE audit_log (
     details    jsonb       NOT NULL DEFAULT '{}'
 );
 CREATE INDEX audit_log_action ON audit_log (action, seq);
-COMMENT ON TABLE audit_log IS
-    'Who did what, append-only: logins, and what people changed, each in the transaction of its change.';
-COMMENT ON COLUMN audit_log.actor IS
-    'E-mail address of a user, or whose command line it was; null where nobody has proved who they are.';
-COMMENT ON COLUMN audit_log.subject IS 'Id of what it was done to.';
-COMMENT ON COLUMN audit_log.address IS 'Where the request came from.';
 
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -412,3 +326,9 @@ CREATE TRIGGER incident_events_audit AFTER INSERT ON incident_events
 
 CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+
+CREATE TABLE analyst_services (
+    analyst  name NOT NULL,
+    services text NOT NULL CHECK (services <> ''),
+    PRIMARY KEY (analyst, services)
+);

@@ -1,15 +1,6 @@
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(hashtext('tocsin migrate'));
 
--- name: select_extension
-SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb';
-
--- name: create_extension
-CREATE EXTENSION IF NOT EXISTS timescaledb;
-
--- name: select_license
-SELECT current_setting('timescaledb.license', true);
-
 -- name: create_migrations
 CREATE TABLE IF NOT EXISTS migrations (
     number     integer PRIMARY KEY,
@@ -20,5 +11,21 @@ CREATE TABLE IF NOT EXISTS migrations (
 -- name: select_migrations
 SELECT number FROM migrations ORDER BY number;
 
+-- name: select_history
+SELECT number, applied_at FROM migrations ORDER BY number;
+
 -- name: insert_migration
 INSERT INTO migrations (number, name) VALUES (%(number)s, %(name)s);
+
+-- name: select_statistics_kinds
+-- Whether each of the views is a continuous aggregate.
+SELECT view.relname, aggregate.view_name IS NOT NULL AS is_aggregate
+FROM pg_class AS view
+LEFT JOIN timescaledb_information.continuous_aggregates AS aggregate
+    ON aggregate.view_schema = 'public' AND aggregate.view_name = view.relname
+WHERE view.relnamespace = 'public'::regnamespace AND view.relkind = 'v'
+  AND view.relname IN ('logs_per_minute', 'logs_per_hour', 'logs_per_day');
+
+-- name: drop_plain_views
+DROP SCHEMA IF EXISTS scoped CASCADE;
+DROP VIEW logs_per_day, logs_per_hour, logs_per_minute;

@@ -9,11 +9,10 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
-from sql.migrate import migrate
 from stack import debian, folders
 from stack.kafka import KafkaBroker
 from stack.timescale import FAST, Timescale
-from tests.conftest import TEMPLATE, skip_without_server
+from tests.conftest import TEMPLATE, migrate_for_tests, skip_without_server
 from tests.faults.figures import FIGURES, Figures
 from tests.faults.proxy import TcpProxy
 from tests.faults.rig import Rig, Servers
@@ -44,7 +43,7 @@ def servers(kafka_here: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         kafka_proxy.start()
         database_proxy.start()
         _execute(timescale, SQL("CREATE DATABASE {}").format(Identifier(TEMPLATE)))
-        migrate(timescale.database_url(TEMPLATE))
+        migrate_for_tests(timescale.database_url(TEMPLATE))
         yield Servers(broker, timescale, kafka_proxy, database_proxy)
         kafka_proxy.stop()
         database_proxy.stop()

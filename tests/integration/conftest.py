@@ -23,6 +23,7 @@ from stack.kafka import KafkaBroker
 from stack.ports import free_port
 from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
+from tests.conftest import as_role
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings, load_settings
 from tocsin.topics import PARTITIONER, admin_client, create_topics, describe_topic
@@ -65,7 +66,9 @@ class Line:
 
         recovery: name of a recovery folder of its own. environ: what else is set.
         """
-        own = {"TOCSIN_RECOVERY_DIR": str(self._folder / recovery)} if recovery else {}
+        own = {"DATABASE_URL": as_role(self.environ["DATABASE_URL"], "tocsin_flow")}
+        if recovery:
+            own["TOCSIN_RECOVERY_DIR"] = str(self._folder / recovery)
         argv = [sys.executable, *self.program, "flow", "--workers", str(workers), *options]
         process = Process(
             "flow",

@@ -20,16 +20,28 @@ from stack.processes import Process, end_with_starter
 from stack.running import CHECKOUT
 from stack.timescale import Timescale
 from stack.waiting import wait_until
+from tests.conftest import as_role
 
 COMPOSE_TEXT = (CHECKOUT / "docker-compose.yml").read_text()
-SECRETS = {"POSTGRES_PASSWORD": "from-dot-env", "TOCSIN_JWT_SECRET": "f" * 48}
+PASSWORDS = {
+    "tocsin": "POSTGRES_PASSWORD",
+    "tocsin_flow": "TOCSIN_FLOW_PASSWORD",
+    "tocsin_api": "TOCSIN_API_PASSWORD",
+}
+"""By role, the variable of its password."""
 
 
-def interpolated() -> dict[str, dict[str, Any]]:
+def secrets_of(password: str) -> dict[str, str]:
+    """Return what `.env` holds where all roles of the database have the same password."""
+    names = [*PASSWORDS.values(), "TOCSIN_ANALYST_PASSWORD"]
+    return {"TOCSIN_JWT_SECRET": "f" * 48, **dict.fromkeys(names, password)}
+
+
+def interpolated(secrets: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Return the services with the variables filled in, as Compose does."""
 
     def value(match: re.Match[str]) -> str:
-        return SECRETS.get(match["name"]) or match["default"] or ""
+        return secrets.get(match["name"]) or match["default"] or ""
 
     text = re.sub(r"\$\{(?P<name>\w+)(:-(?P<default>[^}]*)|[^}]*)\}", value, COMPOSE_TEXT)
     services: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
@@ -40,11 +52,12 @@ class LocalServices:
     """The compose file's services of ours, with hosts, ports and paths of this machine."""
 
     def __init__(self, database_url: str, broker: Broker, folder: Path) -> None:
-        self.services = interpolated()
+        self.owner = urlsplit(database_url)
+        # The roles are those of the whole server, which other tests log in to.
+        self.services = interpolated(secrets_of(self.owner.password or ""))
         self.folder = folder
         self.api_port = free_port()
         self.replacements = {
-            "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP": broker.bootstrap,
             "TOCSIN_API_HOST": LOOPBACK,
             "TOCSIN_API_PORT": str(self.api_port),
@@ -60,7 +73,15 @@ class LocalServices:
         given = {key: "" if value is None else str(value) for key, value in values}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
         replaced = {key: text for key, text in self.replacements.items() if key in given}
+        replaced["DATABASE_URL"] = self._local_url(given["DATABASE_URL"])
         return {"PATH": path, "PYTHONUNBUFFERED": "1", **given, **replaced}
+
+    def _local_url(self, url: str) -> str:
+        """Return a URL with this machine's server in place of its own, as the same role."""
+        role = urlsplit(url).username or ""
+        if role == "tocsin":
+            return self.owner.geturl()
+        return as_role(self.owner.geturl(), role)
 
     def run(self, name: str) -> subprocess.CompletedProcess[str]:
         """Run a one-shot service to its end."""
@@ -98,13 +119,16 @@ def local(
 
 
 def test_database_and_broker_of_our_services_are_services_of_the_file() -> None:
-    services = interpolated()
-    for name in ("migrate", "api", "flow"):
+    services = interpolated({name: name for name in secrets_of("")})
+    owners = {"migrate": "tocsin", "maintain": "tocsin", "api": "tocsin_api", "flow": "tocsin_flow"}
+    for name, role in owners.items():
         environment = services[name]["environment"]
         database = urlsplit(environment["DATABASE_URL"])
         server = services[str(database.hostname)]["environment"]
-        assert database.username == server["POSTGRES_USER"]
-        assert database.password == server["POSTGRES_PASSWORD"] == SECRETS["POSTGRES_PASSWORD"]
+        assert database.username == role
+        assert database.password == PASSWORDS[role]
+        assert server["POSTGRES_USER"] == "tocsin"
+        assert server["POSTGRES_PASSWORD"] == "POSTGRES_PASSWORD"
         assert database.path == f"/{server['POSTGRES_DB']}"
         kafka = services[environment["KAFKA_BOOTSTRAP"].partition(":")[0]]["environment"]
         assert f"INTERNAL://{environment['KAFKA_BOOTSTRAP']}" in kafka["KAFKA_ADVERTISED_LISTENERS"]
@@ -113,7 +137,7 @@ def test_database_and_broker_of_our_services_are_services_of_the_file() -> None:
 def test_migrate_api_and_flow_run_as_the_compose_file_says(local: LocalServices) -> None:
     migrated = local.run("migrate")
     assert migrated.returncode == 0, migrated.stderr
-    api, flow = local.start("api"), local.start("flow")
+    api, flow, maintain = local.start("api"), local.start("flow"), local.start("maintain")
 
     def healthy() -> bool:
         api.require_running()
@@ -126,7 +150,10 @@ def test_migrate_api_and_flow_run_as_the_compose_file_says(local: LocalServices)
     wait_until(
         lambda: any((local.folder / "recovery").glob("*")), "a recovery store", deadline_s=30
     )
-    for process in (flow, api):
+    wait_until(
+        lambda: b"dropped" in maintain.log.read_bytes(), "the first maintenance", deadline_s=30
+    )
+    for process in (maintain, flow, api):
         assert process.stop() in (0, -signal.SIGTERM), process.last_words()
 
 

@@ -13,6 +13,7 @@ from sql.migrate import migrate
 from sql.statements import statements
 from tests.integration.ledgers import BURST, replayed, store
 from tocsin.records import EPOCH
+from tocsin.settings import Settings
 
 Rows = list[dict[str, Any]]
 
@@ -123,7 +124,7 @@ def test_logs_of_an_incident_are_those_of_the_api_and_outlive_retention(database
 
 
 def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
-    migrate(database_url)
+    migrate(Settings(database_url=database_url))
     own = """
         select proname, obj_description(pg_proc.oid, 'pg_proc') as comment, provolatile, prosecdef,
                array_to_string(proconfig, ',') as config

@@ -15,7 +15,13 @@ from tocsin.settings import settings_table
 COMPOSE_TEXT = (CHECKOUT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)["services"]
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
-SECRETS = {"POSTGRES_PASSWORD", "TOCSIN_JWT_SECRET"}
+SECRETS = {
+    "POSTGRES_PASSWORD",
+    "TOCSIN_FLOW_PASSWORD",
+    "TOCSIN_API_PASSWORD",
+    "TOCSIN_ANALYST_PASSWORD",
+    "TOCSIN_JWT_SECRET",
+}
 PINNED = re.compile(r"[a-z/]+:\d+\.\d+\.\d+(-[a-z0-9]+)*")
 
 

@@ -30,13 +30,3 @@ SELECT time_bucket(INTERVAL '1 day', hour) AS day,
 FROM logs_per_hour
 GROUP BY 1, 2, 3
 WITH NO DATA;
-
-SELECT add_continuous_aggregate_policy('logs_per_minute', start_offset => INTERVAL '3 days',
-    end_offset => INTERVAL '2 minutes', schedule_interval => INTERVAL '1 minute',
-    if_not_exists => true);
-SELECT add_continuous_aggregate_policy('logs_per_hour', start_offset => INTERVAL '7 days',
-    end_offset => INTERVAL '1 hour', schedule_interval => INTERVAL '30 minutes',
-    if_not_exists => true);
-SELECT add_continuous_aggregate_policy('logs_per_day', start_offset => INTERVAL '30 days',
-    end_offset => INTERVAL '1 day', schedule_interval => INTERVAL '6 hours',
-    if_not_exists => true);

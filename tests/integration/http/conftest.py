@@ -20,6 +20,7 @@ from stack.ports import free_port
 from stack.processes import Process, end_with_starter
 from stack.timescale import Timescale
 from stack.waiting import wait_until
+from tests.conftest import as_role
 from tocsin.settings import load_settings
 from tocsin.topics import create_topics
 
@@ -88,7 +89,11 @@ class Api:
             "api",
             end_with_starter([sys.executable, *self.program, "api"], "KILL"),
             log=self.log,
-            env={**inherited, **self.environ},
+            env={
+                **inherited,
+                **self.environ,
+                "DATABASE_URL": as_role(self.environ["DATABASE_URL"], "tocsin_api"),
+            },
         )
         return self.process
 

@@ -1,0 +1,36 @@
+-- What each role may do, no more; applied at each `tocsin migrate`. Whoever adds a table, a view
+-- or a function grants here what needs it: nothing is granted to all.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM tocsin_flow, tocsin_api, analyst, scoped_analyst;
+REVOKE ALL ON ALL TABLES IN SCHEMA scoped FROM tocsin_flow, tocsin_api, analyst, scoped_analyst;
+GRANT USAGE ON SCHEMA public TO tocsin_flow, tocsin_api, analyst, scoped_analyst;
+GRANT USAGE ON SCHEMA scoped TO scoped_analyst;
+
+-- The flow: reads the topic into the tables, and publishes the timeline.
+GRANT SELECT ON migrations, detection_settings TO tocsin_flow;
+GRANT SELECT, INSERT ON topics, logs, dead_letters TO tocsin_flow;
+GRANT SELECT, INSERT, UPDATE ON positions, error_windows, incidents TO tocsin_flow;
+GRANT SELECT, INSERT, UPDATE (published_at) ON incident_events TO tocsin_flow;
+GRANT SELECT, INSERT, DELETE ON incident_evidence TO tocsin_flow;
+
+-- The API: shows everything to people, changes incidents, and keeps users, sessions and keys.
+GRANT SELECT ON
+    migrations, topics, positions, retention, logs, logs_per_minute, logs_per_hour, logs_per_day,
+    error_windows, incident_evidence, detection_settings, dead_letters
+    TO tocsin_api;
+GRANT SELECT, INSERT, UPDATE ON incidents, ingest_keys TO tocsin_api;
+GRANT SELECT, INSERT ON incident_events, audit_log TO tocsin_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, sessions TO tocsin_api;
+
+-- Analysts: everything but people and keys, and what these did.
+GRANT SELECT ON
+    migrations, topics, positions, retention, logs, logs_per_minute, logs_per_hour, logs_per_day,
+    dead_letters, error_windows, incidents, incident_events, incident_evidence, detection_settings
+    TO analyst;
+
+-- Analysts of some services.
+GRANT SELECT ON
+    scoped.my_services, scoped.logs, scoped.logs_per_minute, scoped.logs_per_hour,
+    scoped.logs_per_day, scoped.error_windows, scoped.incidents, scoped.incident_events,
+    scoped.incident_evidence, scoped.detection_settings
+    TO scoped_analyst;
