@@ -208,6 +208,13 @@ def database_url(timescale: Timescale, migrated_template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def module_database_url(timescale: Timescale, migrated_template: str) -> Iterator[str]:
+    """The URL of a migrated database that the tests of a module share and don't change."""
+    with _database(timescale, template=migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_database_url(timescale: Timescale) -> Iterator[str]:
     """The URL of a database of this test's own that nothing was migrated in."""

@@ -1,0 +1,72 @@
+"""Every query of docs/sql.md gives the answer that the page shows."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+
+from tests.integration.analysts import CHECKOUT_ID, NOW, fill, freeze
+
+PAGE = Path(__file__).parents[2] / "docs/sql.md"
+QUESTION = re.compile(
+    r"^### (?P<title>.+)\n(?P<text>(?:(?!###).*\n)*?)```sql\n(?P<query>[^`]*)```\n\n"
+    r"(?P<answer>(?:\|.*\n)*)",
+    re.MULTILINE,
+)
+WRITE = "WRITE_ANSWERS"
+"""Set, it writes the answers into the page instead, to be looked at."""
+
+
+class Question(NamedTuple):
+    """A question of the page, with its query and the table below it."""
+
+    title: str
+    query: str
+    answer: str
+
+
+def questions() -> list[Question]:
+    return [
+        Question(found["title"], found["query"], found["answer"])
+        for found in QUESTION.finditer(PAGE.read_text())
+    ]
+
+
+def answer(conn: psycopg.Connection, query: str) -> str:
+    """Return what a query finds as a table, every value as psql would show it."""
+    cursor = conn.execute(query.encode())
+    names = [column.name for column in cursor.description or ()]
+    result = cursor.pgresult
+    assert result is not None
+    rows = [
+        [(result.get_value(row, column) or b"").decode() for column in range(len(names))]
+        for row in range(result.ntuples)
+    ]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (names, ["---"] * len(names), *rows))
+
+
+def test_page_answers_what_people_ask() -> None:
+    found = questions()
+    assert len(found) >= 20
+    assert len(found) == PAGE.read_text().count("```sql\n")
+    assert CHECKOUT_ID in PAGE.read_text()
+    assert f"{NOW:%-d %B %Y, at %H:%M:%S}" in PAGE.read_text()
+
+
+def test_every_query_of_the_page_gives_the_answer_that_it_shows(database_url: str) -> None:
+    fill(database_url)
+    with psycopg.connect(database_url) as conn:
+        freeze(conn)
+        given = {question.title: answer(conn, question.query) for question in questions()}
+    if os.environ.get(WRITE):
+        PAGE.write_text(QUESTION.sub(lambda found: _with(found, given), PAGE.read_text()))
+        pytest.fail("the answers are written: look at them")
+    assert given == {question.title: question.answer for question in questions()}
+
+
+def _with(found: re.Match[str], given: dict[str, str]) -> str:
+    begin = found[0][: found.start("answer") - found.start()]
+    return begin + given[found["title"]] + ("" if found["answer"] else "\n")
