@@ -9,7 +9,7 @@ BROKER ?= light
 export BROKER
 
 .NOTPARALLEL:
-.PHONY: help demo up show down test test-long test-faults check format bench quality pictures lock clean
+.PHONY: help demo up show down test test-long test-faults check format bench bench-long quality pictures lock clean
 
 help: ## list what make can do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,8 +50,11 @@ format: .venv/installed-dev ## format the code and apply safe fixes
 	@$(BIN)/ruff format --quiet
 	@$(BIN)/ruff check --quiet --fix
 
-bench: .venv/installed-dev ## measure throughput, the time to an incident, the detector
+bench: root-for-bench .venv/installed-dev ## measure rates, times and memory beside their limits; ARGS="http-single" for some
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-long: root-for-bench .venv/installed-dev ## measure what takes an hour each
+	@$(BIN)/python -m bench --long $(ARGS)
 
 quality: .venv/installed-dev ## score the detection on the recorded week, beside the literal rule
 	@$(BIN)/python -m bench.quality

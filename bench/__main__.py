@@ -1,68 +1,125 @@
-"""`python -m bench [--smoke] [scenario …]`: run scenarios, show and keep their figures."""
+"""`python -m bench [--smoke | --long] [scenario …]`: run scenarios, show and keep their figures.
+
+`python -m bench compare A B` holds two sets of kept figures against each other.
+"""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import detector_memory, detector_rate, flow_throughput, time_to_incident
+from bench import (
+    catch_up,
+    compare,
+    detector_memory,
+    detector_rate,
+    flow_graph,
+    flow_memory,
+    flow_throughput,
+    http_rates,
+    incident_list,
+    stages,
+    time_to_incident,
+)
 from bench.measurement import Figure, save
 from stack.errors import StackError
 
-FULL = {
-    flow_throughput.ID: 1_000_000,
-    time_to_incident.ID: 30,
-    detector_rate.ID: 7 * 1440,
-    detector_memory.ID: 10_000,
-}
-SMOKE = {
-    flow_throughput.ID: 20_000,
-    time_to_incident.ID: 2,
-    detector_rate.ID: 200,
-    detector_memory.ID: 200,
-}
-SCENARIOS: dict[str, Callable[[int], list[Figure]]] = {
-    flow_throughput.ID: flow_throughput.run,
-    time_to_incident.ID: time_to_incident.run,
-    detector_rate.ID: detector_rate.run,
-    detector_memory.ID: detector_memory.run,
+
+class Scenario(NamedTuple):
+    """What is measured, and how much of it: records, seconds, trials or services.
+
+    full: with `make bench`. long: with `make bench-long`; None: not among the long ones.
+    smoke: to see that it still runs.
+    """
+
+    run: Callable[[int], list[Figure]]
+    full: int
+    smoke: int
+    long: int | None = None
+
+
+SCENARIOS = {
+    flow_throughput.ID: Scenario(flow_throughput.run, 1_000_000, 20_000),
+    flow_throughput.LARGE: Scenario(flow_throughput.run_large, 200_000, 5_000),
+    flow_throughput.MANY: Scenario(flow_throughput.run_many, 1_000_000, 20_000),
+    flow_graph.ID: Scenario(flow_graph.run, 1_000_000, 20_000),
+    catch_up.ID: Scenario(catch_up.run, 240, 4, 3600),
+    time_to_incident.ID: Scenario(time_to_incident.run, 30, 2),
+    time_to_incident.UNDER_LOAD: Scenario(time_to_incident.run_under_load, 100, 2),
+    http_rates.SINGLE: Scenario(http_rates.run_single, 10, 1),
+    http_rates.BATCHES: Scenario(http_rates.run_batches, 10, 1),
+    http_rates.OTLP: Scenario(http_rates.run_otlp, 10, 1),
+    incident_list.ID: Scenario(incident_list.run, 1_000_000, 1_000),
+    flow_memory.ID: Scenario(flow_memory.run, 60, 2, 3600),
+    detector_rate.ID: Scenario(detector_rate.run, 7 * 1440, 200),
+    detector_memory.ID: Scenario(detector_memory.run, 10_000, 200),
+    stages.ID: Scenario(stages.run, 500_000, 20_000),
 }
 
 
 def main() -> int:
-    """Run the named scenarios, or all."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"any of: {', '.join(SCENARIOS)}")
-    parser.add_argument("--smoke", action="store_true", help="small, to see that it still runs")
-    arguments = parser.parse_args()
-    unknown = set(arguments.scenario) - set(SCENARIOS)
-    if unknown:
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    """Run the named scenarios, or all; or compare."""
     console = Console()
-    sizes = SMOKE if arguments.smoke else FULL
-    table = Table("scenario", "figure", "value", "limit", "share of the limit")
-    for name in arguments.scenario or SCENARIOS:
-        with console.status(f"{name}, size {sizes[name]} …"):
-            try:
-                figures = SCENARIOS[name](sizes[name])
-            except StackError as error:
-                console.print(f"bench: {error}", style="red")
-                return 1
-        path = save(name, figures, {"size": sizes[name]})
-        for figure in figures:
-            table.add_row(name, figure.name, *_shown(figure))
-        console.print(f"{name}: kept in {path}")
-    console.print(table)
+    try:
+        if sys.argv[1:2] == ["compare"]:
+            parser = argparse.ArgumentParser(prog="python -m bench compare")
+            parser.add_argument("a", help="a file or folder of results, or the start of a commit")
+            parser.add_argument("b", help="what is held against it")
+            chosen = parser.parse_args(sys.argv[2:])
+            console.print(compare.table(compare.read(chosen.a), compare.read(chosen.b)))
+        else:
+            console.print(_run(console, *_wanted()))
+    except StackError as error:
+        console.print(f"bench: {error}", style="red")
+        return 1
     return 0
 
 
+def _wanted() -> tuple[list[tuple[str, int]]]:
+    """Return the scenarios that were asked for, with their sizes."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"any of: {', '.join(SCENARIOS)}")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="small, to see that it still runs")
+    size.add_argument("--long", action="store_true", help="the long ones, an hour each")
+    asked = parser.parse_args()
+    unknown = set(asked.scenario) - set(SCENARIOS)
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    wanted = []
+    for name in asked.scenario or SCENARIOS:
+        scenario = SCENARIOS[name]
+        amount = scenario.smoke if asked.smoke else scenario.long if asked.long else scenario.full
+        if amount is not None:
+            wanted.append((name, amount))
+    return (wanted,)
+
+
+def _run(console: Console, wanted: Sequence[tuple[str, int]]) -> Table:
+    table = Table("scenario", "figure", "value", "limit", "share of the limit")
+    for number, (name, amount) in enumerate(wanted, 1):
+        with console.status(f"{number} of {len(wanted)}: {name}, size {amount:,} …"):
+            figures = SCENARIOS[name].run(amount)
+        path = save(name, figures, {"size": amount})
+        for figure in figures:
+            table.add_row(name, figure.name, *_shown(figure))
+        console.print(f"{name}: kept in {path}")
+    return table
+
+
 def _shown(figure: Figure) -> tuple[str, str, str]:
-    value = f"{figure.value:,.0f} {figure.unit}"
+    value = f"{_number(figure.value)} {figure.unit}"
     if figure.limit is None or figure.share is None:
         return value, "", ""
-    return value, f"{figure.limit:,.0f} {figure.unit} ({figure.limit_name})", f"{figure.share:.2f}"
+    limit = f"{_number(figure.limit)} {figure.unit} ({figure.limit_name})"
+    return value, limit, f"{figure.share:.2f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 import psycopg
-from confluent_kafka import Producer
 
 from bench.measurement import Figure
+from bench.topic import fill
 from bench.workload import wire_records
 from flows.parse import parse_batch
 from sql import writer
@@ -21,40 +21,39 @@ from stack.processes import Process
 from stack.running import Stack, temporary
 from stack.waiting import wait_until
 from tocsin.batches import RawBatch, RecordBatch
-from tocsin.topics import PARTITIONER
 
 ID = "flow-throughput"
+LARGE, MANY = "flow-large-records", "flow-many-services"
 COPY_ROWS = 20_000
 _COPY_DATABASE = "bench_copy"
 
 
 def run(records: int) -> list[Figure]:
     """Return the flow's rate and the bare COPY's, in records per second."""
-    wire = list(wire_records(records))
+    return _figures(list(wire_records(records)))
+
+
+def run_large(records: int) -> list[Figure]:
+    """Return the same of records of 2 KB."""
+    return _figures(list(wire_records(records, padding=1_850)))
+
+
+def run_many(records: int) -> list[Figure]:
+    """Return the same of ten thousand services."""
+    return _figures(list(wire_records(records, services=10_000)))
+
+
+def _figures(wire: list[tuple[str, bytes]]) -> list[Figure]:
     with temporary() as stack:
         stack.migrate()
-        _fill_topic(stack, wire)
-        flow_rate = _flow_rate(stack, records)
-        copy_rate = _copy_rate(stack, wire)
-    return [Figure("flow", flow_rate, "records/s", copy_rate, "bare COPY")]
+        fill(stack.kafka_bootstrap, wire)
+        rate = flow_rate(stack, len(wire))
+        limit = _copy_rate(stack, wire)
+    return [Figure("flow", rate, "records/s", limit, "bare COPY")]
 
 
-def _fill_topic(stack: Stack, wire: list[tuple[str, bytes]]) -> None:
-    producer = Producer(
-        {
-            "bootstrap.servers": stack.kafka_bootstrap,
-            "partitioner": PARTITIONER,
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    for service_id, value in wire:
-        producer.produce("logs", value, service_id)
-    producer.flush()
-
-
-def _flow_rate(stack: Stack, records: int) -> float:
+def flow_rate(stack: Stack, records: int) -> float:
+    """Return at what rate a flow that starts now stores what lies on the topic."""
     flow = stack.start("flow")
     with psycopg.connect(stack.database_url, autocommit=True) as conn:
         wait_until(lambda: b"flow starts" in flow.log.read_bytes(), "the flow", deadline_s=60)

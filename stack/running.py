@@ -32,7 +32,10 @@ MARK = "STACK_STARTED_FROM"
 
 @dataclass
 class Stack:
-    """Running servers, and the means to run Tocsin's commands against them."""
+    """Running servers, and the means to run Tocsin's commands against them.
+
+    settings: what else is set in the environment of every command.
+    """
 
     folder: Path
     state: State
@@ -42,6 +45,7 @@ class Stack:
     timescale: Timescale | None = None
     broker: Broker | None = None
     processes: dict[str, Process] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,6 +63,7 @@ class Stack:
             "TOCSIN_API_PORT": str(self._api_port),
             "TOCSIN_RECOVERY_DIR": str(self.folder / "recovery"),
             MARK: str(self.folder),
+            **self.settings,
         }
 
     def _database_url_of(self, name: str) -> str:
