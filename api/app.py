@@ -28,6 +28,7 @@ from api.ingest_keys import IngestKeys
 from api.intake import Intake
 from api.key_use import KeyUse
 from api.keys import KeyRing
+from api.labels import Labels
 from api.limits import Limits
 from api.login import Logins
 from api.logs import SEARCHES_AT_ONCE, SEARCHES_WAITING_MAX, Logs
@@ -47,6 +48,7 @@ from sql.audit import AuditTable
 from sql.incident_changes import IncidentChanges
 from sql.incidents import IncidentTable
 from sql.keys import KeyTable
+from sql.labels import LabelTable
 from sql.logs import LogTable
 from sql.reader import Reader
 from sql.sessions import SessionTable
@@ -104,6 +106,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
             incidents=Incidents(incidents, sessions),
             desk=IncidentDesk(incidents, changes, sessions),
             evidence=Evidence(incidents, sessions),
+            labels=Labels(LabelTable(reader), sessions),
             logs=Logs(settings, logs, sessions, searches),
             tail=LiveTail(tails, sessions),
             stats=Stats(statistics, sessions, searches),
@@ -174,6 +177,7 @@ def _routes(
     incidents: Incidents,
     desk: IncidentDesk,
     evidence: Evidence,
+    labels: Labels,
     logs: Logs,
     tail: LiveTail,
     stats: Stats,
@@ -191,6 +195,14 @@ def _routes(
         Route("POST", "/incidents/<incident_id:str>/acknowledge", desk.acknowledge),
         Route("POST", "/incidents/<incident_id:str>/resolve", desk.resolve),
         Route("POST", "/incidents/<incident_id:str>/comments", desk.comment),
+        *(
+            Route(method, "/incidents/<incident_id:str>/label", answer)
+            for method, answer in (
+                ("GET", labels.get),
+                ("PUT", labels.put),
+                ("DELETE", labels.delete),
+            )
+        ),
         Route("GET", "/logs", logs.search),
         Route("GET", "/logs/tail", tail.follow),
         Route("GET", "/services", stats.list_services),

@@ -220,6 +220,29 @@ COMMENT ON COLUMN incident_evidence.incarnation IS 'As in logs.';
 COMMENT ON COLUMN incident_evidence.partition IS 'As in logs.';
 COMMENT ON COLUMN incident_evidence."offset" IS 'As in logs.';
 
+-- Labels -------------------------------------------------------------------------------------
+
+COMMENT ON TABLE incident_labels IS
+    'Which incidents were any, as people say: what a backtest is scored against.';
+COMMENT ON COLUMN incident_labels.incident_id IS 'The incident.';
+COMMENT ON COLUMN incident_labels.is_true IS 'Whether there was an incident; false: a false alarm.';
+COMMENT ON COLUMN incident_labels.note IS 'What there is to say beside it.';
+COMMENT ON COLUMN incident_labels.labelled_at IS 'When it was said last.';
+COMMENT ON COLUMN incident_labels.labelled_by IS
+    'Who said it last: a user''s e-mail address, or whose command line it was.';
+
+COMMENT ON TABLE missed_incidents IS
+    'Times in which a service had an incident and none was opened, as people say: labels, too.';
+COMMENT ON COLUMN missed_incidents.id IS 'Its number; the command line calls it missed:NUMBER.';
+COMMENT ON COLUMN missed_incidents.service_id IS 'The service that had it.';
+COMMENT ON COLUMN missed_incidents.started_at IS
+    'When it began: the time to detect counts from then.';
+COMMENT ON COLUMN missed_incidents.ended_at IS 'When it was over.';
+COMMENT ON COLUMN missed_incidents.note IS 'What there is to say beside it.';
+COMMENT ON COLUMN missed_incidents.labelled_at IS 'When it was said.';
+COMMENT ON COLUMN missed_incidents.labelled_by IS
+    'Who said it: a user''s e-mail address, or whose command line it was.';
+
 -- Keeping ------------------------------------------------------------------------------------
 
 COMMENT ON TABLE retention IS

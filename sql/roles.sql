@@ -20,17 +20,19 @@ GRANT SELECT ON
     TO tocsin_api;
 GRANT SELECT, INSERT, UPDATE ON incidents, ingest_keys TO tocsin_api;
 GRANT SELECT, INSERT ON incident_events, audit_log TO tocsin_api;
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, sessions TO tocsin_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, sessions, incident_labels TO tocsin_api;
 
 -- Analysts: everything but people and keys, and what these did.
 GRANT SELECT ON
     migrations, topics, positions, retention, logs, logs_per_minute, logs_per_hour, logs_per_day,
-    dead_letters, error_windows, incidents, incident_events, incident_evidence, detection_settings
+    dead_letters, error_windows, incidents, incident_events, incident_evidence, incident_labels,
+    missed_incidents, detection_settings
     TO analyst;
 
 -- Analysts of some services.
 GRANT SELECT ON
     scoped.my_services, scoped.logs, scoped.logs_per_minute, scoped.logs_per_hour,
     scoped.logs_per_day, scoped.error_windows, scoped.incidents, scoped.incident_events,
-    scoped.incident_evidence, scoped.detection_settings
+    scoped.incident_evidence, scoped.incident_labels, scoped.missed_incidents,
+    scoped.detection_settings
     TO scoped_analyst;

@@ -45,5 +45,13 @@ CREATE OR REPLACE VIEW scoped.incident_evidence WITH (security_barrier) AS
 SELECT * FROM public.incident_evidence
 WHERE incident_id IN (SELECT id FROM scoped.incidents);
 
+CREATE OR REPLACE VIEW scoped.incident_labels WITH (security_barrier) AS
+SELECT * FROM public.incident_labels
+WHERE incident_id IN (SELECT id FROM scoped.incidents);
+
+CREATE OR REPLACE VIEW scoped.missed_incidents WITH (security_barrier) AS
+SELECT * FROM public.missed_incidents
+WHERE service_id LIKE ANY (ARRAY(SELECT pattern FROM scoped.my_services));
+
 CREATE OR REPLACE VIEW scoped.detection_settings WITH (security_barrier) AS
 SELECT * FROM public.detection_settings;

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tocsin.cli_redrive import database, printable, read, redrive, settings
+from tocsin.cli_times import read_time
 from tocsin.dead_letters import LetterLine
 from tocsin.errors import SettingsError
 
@@ -20,7 +20,6 @@ dead_letters = typer.Typer(
 )
 dead_letters.command("redrive")(redrive)
 
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _SHOWN_BYTES_MAX = 10_000
 
 
@@ -47,8 +46,8 @@ def list_letters(
     wanted = Wanted(
         reason=reason,
         key=None if service is None else service.encode(),
-        since=_time("--since", since),
-        until=_time("--until", until),
+        since=None if since is None else read_time("--since", since),
+        until=None if until is None else read_time("--until", until),
     )
     with database(settings()) as conn, conn.transaction():
         letters, reasons = count_letters(conn, wanted)
@@ -107,17 +106,6 @@ def show(
 def _add(table: Table, *cells: str) -> None:
     # As text: a reason such as `[x]` is no markup.
     table.add_row(*(Text(printable(cell)) for cell in cells))
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, _AwareTime)
-    except msgspec.ValidationError:
-        raise SettingsError(
-            f"{option}: {text!r} is no time, give one as 2026-03-02T08:00:00Z"
-        ) from None
 
 
 def _state(line: LetterLine) -> str:

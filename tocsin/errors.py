@@ -15,6 +15,7 @@ TocsinError
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
 ├── Disagreement         an incident is not what its ledger says
+├── LabelsError          labels cannot be read, or are of what is not there
 ├── NotSent              a dead letter was not sent again
 ├── StaleRevision        an incident was changed since it was read
 ├── WrongState           what was asked does not go with how things are
@@ -82,6 +83,10 @@ class WorkerEnded(TocsinError):
 
 class Disagreement(TocsinError):
     """What is stored of an incident is not what it is recomputed to."""
+
+
+class LabelsError(TocsinError):
+    """Labels cannot be read, or they are of services that are not there."""
 
 
 class NotSent(TocsinError):

@@ -256,6 +256,27 @@ CREATE TABLE retention (
     whole_from timestamptz
 );
 
+-- Labels -------------------------------------------------------------------------------------
+
+CREATE TABLE incident_labels (
+    incident_id text        PRIMARY KEY REFERENCES incidents,
+    is_true     boolean     NOT NULL,
+    note        text,
+    labelled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    labelled_by text        NOT NULL
+);
+
+CREATE TABLE missed_incidents (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    service_id  text        NOT NULL,
+    started_at  timestamptz NOT NULL,
+    ended_at    timestamptz NOT NULL CHECK (ended_at > started_at),
+    note        text,
+    labelled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    labelled_by text        NOT NULL,
+    UNIQUE (service_id, started_at, ended_at)
+);
+
 -- People and keys ----------------------------------------------------------------------------
 
 CREATE TABLE users (

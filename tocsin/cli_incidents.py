@@ -1,0 +1,151 @@
+"""`tocsin incidents`: say which incidents were any, and which were missed."""
+
+import re
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tocsin.cli_redrive import printable
+from tocsin.cli_times import read_time
+from tocsin.errors import SettingsError
+from tocsin.log import configure_logging
+from tocsin.settings import Settings, load_settings
+
+incidents = typer.Typer(
+    help="Labels: which incidents were any, and which were missed.", no_args_is_help=True
+)
+
+_NOTE_CHARACTERS_MAX = 10_000
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+Note = Annotated[str | None, typer.Option(help="What there is to say beside it")]
+
+
+class _Truth(str, Enum):
+    """What an incident was."""
+
+    TRUE = "true"
+    FALSE = "false"
+
+
+@incidents.command("label")
+def label(
+    incident_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Its id, or how only that one begins")
+    ],
+    truth: Annotated[_Truth, typer.Argument(metavar="true|false", help="Whether it was any")],
+    note: Note = None,
+) -> None:
+    """Say of an incident whether it was one, or a false alarm; the last word counts."""
+    settings = _settings()
+    from sql.audit import command_line  # noqa: PLC0415
+    from sql.labels import LabelRow, LabelTable  # noqa: PLC0415
+    from sql.reader import Reader, with_reader  # noqa: PLC0415
+
+    async def work(reader: Reader) -> LabelRow:
+        labels = LabelTable(reader)
+        found = await labels.find_incident(incident_id)
+        is_true = truth is _Truth.TRUE
+        return await labels.label(found, is_true=is_true, note=_note(note), by=command_line())
+
+    row = with_reader(settings.database_url, work)
+    typer.echo(f"incident {row.incident_id} is labelled {truth.value}")
+
+
+@incidents.command("missed")
+def missed(
+    service: Annotated[str, typer.Argument(help="Whose incident it was")],
+    start: Annotated[str, typer.Option("--from", help="When it began; RFC 3339")],
+    end: Annotated[str, typer.Option("--to", help="When it was over; RFC 3339")],
+    note: Note = None,
+) -> None:
+    """Say that a service had an incident that was not opened, or not in time."""
+    settings = _settings()
+    from sql.audit import command_line  # noqa: PLC0415
+    from sql.labels import LabelTable, MissedRow  # noqa: PLC0415
+    from sql.reader import Reader, with_reader  # noqa: PLC0415
+
+    began, over = read_time("--from", start), read_time("--to", end)
+    if began >= over:
+        raise SettingsError("--to: must lie after --from")
+
+    async def work(reader: Reader) -> MissedRow:
+        return await LabelTable(reader).add_missed(
+            service, began, over, note=_note(note), by=command_line()
+        )
+
+    row = with_reader(settings.database_url, work)
+    typer.echo(f"missed:{row.id} of {printable(row.service_id)} is labelled")
+
+
+@incidents.command("labels")
+def list_labels() -> None:
+    """List the labels, newest incident first."""
+    settings = _settings()
+    from sql.labels import AnyLabelRow, LabelTable  # noqa: PLC0415
+    from sql.reader import Reader, with_reader  # noqa: PLC0415
+
+    async def work(reader: Reader) -> list[AnyLabelRow]:
+        return await LabelTable(reader).all()
+
+    table = Table("label of", "service", "label", "from (UTC)", "to (UTC)", "by", "note")
+    for row in with_reader(settings.database_url, work):
+        said = "missed" if row.is_true is None else str(row.is_true).lower()
+        which = row.incident_id or f"missed:{row.missed_id}"
+        times = (_minute(row.started_at), _minute(row.ended_at))
+        # As text: a service or a note such as `[x]` is no markup.
+        cells = (which, row.service_id, said, *times, row.labelled_by, row.note or "")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console().print(table)
+
+
+@incidents.command("unlabel")
+def unlabel(
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Of an incident, or how only that one begins; or missed:NUMBER"
+        ),
+    ],
+) -> None:
+    """Take a label back: of an incident, or of a missed one by its number."""
+    settings = _settings()
+    from sql.audit import command_line  # noqa: PLC0415
+    from sql.labels import LabelTable  # noqa: PLC0415
+    from sql.reader import Reader, with_reader  # noqa: PLC0415
+
+    async def work(reader: Reader) -> str:
+        labels, by = LabelTable(reader), command_line()
+        kind, colon, number = which.partition(":")
+        if not colon:
+            row = await labels.remove(await labels.find_incident(which), by=by)
+            return f"incident {row.incident_id} has a label no more"
+        if kind != "missed" or not _NUMBER.fullmatch(number):
+            raise SettingsError(f"ID is {which[:40]!r}: give an incident's id, or as missed:2")
+        gone = await labels.remove_missed(int(number), by=by)
+        return f"missed:{gone.id} of {printable(gone.service_id)} is a label no more"
+
+    typer.echo(with_reader(settings.database_url, work))
+
+
+def _note(text: str | None) -> str | None:
+    if text is None or not text.strip():
+        return None
+    if len(text) > _NOTE_CHARACTERS_MAX:
+        raise SettingsError(f"--note: give at most {_NOTE_CHARACTERS_MAX} characters")
+    return text
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def _settings() -> Settings:
+    loaded = load_settings()
+    configure_logging(loaded)
+    return loaded
