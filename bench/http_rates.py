@@ -1,8 +1,8 @@
 """http-…: how many records the API confirms, beside what bounds it in the same run.
 
 One worker, every 202 given out when Kafka has acknowledged the records. Single records come on one
-hundred connections, batches on sixteen. Single records are held against a Sanic route that does nothing; batches against an idempotent
-producer that sends the same records and does nothing else.
+hundred connections, batches on sixteen. Single records are held against a Sanic route that does
+nothing; batches against an idempotent producer that sends the same records and does nothing else.
 """
 
 import json
