@@ -29,8 +29,8 @@ show: .venv/installed-run ## print the URLs and credentials of `make up` again
 down: .venv/installed-run ## stop what `make up` left running and delete its data
 	@$(BIN)/python -m stack down
 
-test: root-for-test .venv/installed-dev ## run all tests on real servers; ARGS="-k name" for some
-	@REQUIRE_SERVICES=1 $(BIN)/pytest $(ARGS)
+test: root-for-test .venv/installed-dev ## run all tests on real servers, in several processes; ARGS="-k name" for some
+	@REQUIRE_SERVICES=1 $(BIN)/pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 test-long: root-for-test .venv/installed-dev ## run the tests that take minutes each
 	@REQUIRE_SERVICES=1 $(BIN)/pytest -m long $(ARGS)
