@@ -4,7 +4,7 @@
 -- All run with the rights of whoever calls them, and look for names where Tocsin has put them.
 
 CREATE OR REPLACE FUNCTION service_matches(service text, pattern text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN service ~ (
         SELECT '^' || coalesce(string_agg(
@@ -31,7 +31,7 @@ COMMENT ON FUNCTION service_matches(text, text) IS
     'Whether a service''s id matches a pattern of the detection settings: * any characters, ? any one, [a-z] one of these, [!a-z] none of these.';
 
 CREATE OR REPLACE FUNCTION detection_numbers(service text, version integer) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = public, pg_temp AS $$
     SELECT '{"threshold_sigma": 3, "critical_sigma": 5, "minimum_count": 5, "baseline_windows": 30,
              "minimum_baseline_windows": 5, "breach_lift": 1.5, "guarded_lookback_windows": 151,
              "unknown_gap_windows": 5, "unknown_records_per_window": 3}'::jsonb
@@ -51,32 +51,35 @@ CREATE OR REPLACE FUNCTION incident_logs(id text)
 RETURNS TABLE (
     "timestamp" timestamptz, service_id text, level log_level, message text, metadata jsonb,
     record_id text, arrival timestamptz, incarnation smallint, partition integer, "offset" bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
-    WITH incident AS (
-        SELECT incidents.id, incidents.service_id, first_window,
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    WITH incident AS MATERIALIZED (
+        SELECT incidents.service_id, first_window,
                CASE WHEN resolved_window IS NOT NULL THEN resolved_window + INTERVAL '1 minute'
                     WHEN status = 'RESOLVED' THEN coalesce(resolved_at, 'infinity')
                     ELSE 'infinity' END AS ends
         FROM incidents
         WHERE incidents.id = $1
+    ),
+    -- Compared with what is looked up before, not joined: so other chunks are not opened.
+    found AS (
+        SELECT logs.*
+        FROM logs
+        WHERE logs.service_id = (SELECT incident.service_id FROM incident)
+          AND logs.timestamp >= (SELECT first_window FROM incident)
+          AND logs.timestamp < (SELECT ends FROM incident)
+          AND logs.level IN ('ERROR', 'FATAL')
     )
-    SELECT logs.timestamp, logs.service_id, logs.level, logs.message, logs.metadata, logs.id,
-           logs.arrival, logs.incarnation, logs.partition, logs."offset"
-    FROM incident
-    JOIN logs ON logs.service_id = incident.service_id
-         AND logs.timestamp >= incident.first_window AND logs.timestamp < incident.ends
-    WHERE logs.level IN ('ERROR', 'FATAL')
+    SELECT found.timestamp, found.service_id, found.level, found.message, found.metadata, found.id,
+           found.arrival, found.incarnation, found.partition, found."offset"
+    FROM found
     UNION ALL
     SELECT kept.timestamp, incident.service_id, kept.level, kept.message, kept.metadata, kept.id,
            kept.arrival, kept.incarnation, kept.partition, kept."offset"
     FROM incident
-    JOIN incident_evidence AS kept ON kept.incident_id = incident.id
+    JOIN incident_evidence AS kept ON kept.incident_id = $1
          AND kept.timestamp >= incident.first_window AND kept.timestamp < incident.ends
-    WHERE NOT EXISTS (
-        SELECT FROM logs
-        WHERE logs.service_id = incident.service_id AND logs.timestamp = kept.timestamp
-          AND logs.incarnation = kept.incarnation AND logs.partition = kept.partition
-          AND logs."offset" = kept."offset")
+    WHERE (kept.incarnation, kept.partition, kept."offset") NOT IN (
+        SELECT found.incarnation, found.partition, found."offset" FROM found)
     ORDER BY 1, 8, 9, 10
 $$;
 COMMENT ON FUNCTION incident_logs(text) IS
@@ -88,15 +91,15 @@ RETURNS TABLE (
     records numeric, mean double precision, sigma double precision, above numeric, spread numeric,
     z double precision, threshold_sigma numeric, minimum_count integer, holds boolean,
     severity incident_severity, agrees boolean, windows timestamptz[], counts bigint[])
-LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
-    WITH numbered AS (
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    WITH numbered AS MATERIALIZED (
         SELECT incidents.*, detection_numbers(service_id, settings_version) AS numbers,
                CASE kind WHEN 'silence' THEN coalesce(confirmed_window, window_start)
                          ELSE window_start END AS judged
         FROM incidents
         WHERE incidents.id = $1 AND kind <> 'manual'
     ),
-    incident AS (
+    incident AS MATERIALIZED (
         SELECT numbered.*, opening.service_first, width, gap,
                coalesce(least(observed, opening.errors), observed) AS on_time,
                greatest(opening.service_first, judged - (width + 1) * INTERVAL '1 minute')
@@ -110,7 +113,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
                    (numbers ->> 'unknown_gap_windows')::int AS gap) AS own
         -- Unless a service that was forgotten has written the window anew since.
         LEFT JOIN error_windows AS opening
-            ON opening.service_id = numbered.service_id AND opening.window_start = judged
+            ON opening.service_id = (SELECT numbered.service_id FROM numbered)
+           AND opening.window_start = (SELECT judged FROM numbered)
            AND opening.window_start >= opening.service_first
            AND NOT ((opening.incarnation, opening."offset") > (numbered.incarnation, numbered."offset")
                     AND opening.clock_start < numbered.clock_start)
@@ -121,10 +125,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
                count(*) FILTER (WHERE NOT "unknown") OVER (ORDER BY kept.window_start DESC)
                    AS spoken
         FROM incident
-        JOIN error_windows AS kept ON kept.service_id = incident.service_id
-             AND kept.service_first = incident.service_first
-             AND kept.window_start >= least(plain_floor, guarded_floor)
-             AND kept.window_start < judged - INTERVAL '1 minute'
+        JOIN error_windows AS kept ON kept.service_first = incident.service_first
+        WHERE kept.service_id = (SELECT incident.service_id FROM incident)
+          AND kept.window_start >= (SELECT least(plain_floor, guarded_floor) FROM incident)
+          AND kept.window_start < (SELECT judged - INTERVAL '1 minute' FROM incident)
     ),
     -- A gap that was too short when the window opened was no silence yet.
     learned AS (
@@ -233,7 +237,7 @@ COMMENT ON FUNCTION explain_incident(text) IS
 CREATE OR REPLACE FUNCTION error_rate(
     service text, since timestamptz, until timestamptz, step interval)
 RETURNS TABLE (start timestamptz, records bigint, errors bigint, rate double precision)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     width CONSTANT numeric := extract(epoch FROM step);
     unit text;

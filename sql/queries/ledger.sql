@@ -26,8 +26,9 @@ WHERE id = %(id)s AND kind <> 'manual';
 
 -- name: select_windows
 -- From the service's first window on, as the incident's window tells it, or as many as are wanted
--- before the incident; up to its last one.
-WITH judged AS (
+-- before the incident; up to its last one. Bounds are looked up first, not joined: so the chunks
+-- of other times are not opened.
+WITH judged AS MATERIALIZED (
     SELECT id, incident.service_id,
            coalesce(resolved_window, incident.clock_start) AS last,
            CASE kind WHEN 'silence' THEN coalesce(confirmed_window, incident.window_start)
@@ -35,14 +36,15 @@ WITH judged AS (
     FROM incidents AS incident
     WHERE id = %(id)s
 ),
-bounds AS (
+bounds AS MATERIALIZED (
     SELECT judged.service_id, greatest(last, judged.window_start) AS last,
            greatest(least(judged.window_start,
                           coalesce(opening.service_first, judged.window_start - INTERVAL '1 day')),
                     judged.window_start - %(windows)s * INTERVAL '1 minute') AS first
     FROM judged
     LEFT JOIN error_windows AS opening
-        ON opening.service_id = judged.service_id AND opening.window_start = judged.window_start
+        ON opening.service_id = (SELECT judged.service_id FROM judged)
+       AND opening.window_start = (SELECT judged.window_start FROM judged)
 )
 SELECT kept.service_id, (extract(epoch FROM kept.window_start) * 1000)::bigint AS window_start_ms,
        kept.errors, kept.total, kept.late_errors, kept.late_total,
@@ -57,7 +59,8 @@ SELECT kept.service_id, (extract(epoch FROM kept.window_start) * 1000)::bigint A
        (extract(epoch FROM service_first) * 1000)::bigint AS first_start_ms,
        (extract(epoch FROM service_last) * 1000)::bigint AS last_start_ms,
        gap_windows, too_late
-FROM bounds
-JOIN error_windows AS kept ON kept.service_id = bounds.service_id
-     AND kept.window_start >= bounds.first AND kept.window_start <= bounds.last
+FROM error_windows AS kept
+WHERE kept.service_id = (SELECT bounds.service_id FROM bounds)
+  AND kept.window_start >= (SELECT first FROM bounds)
+  AND kept.window_start <= (SELECT last FROM bounds)
 ORDER BY kept.window_start;

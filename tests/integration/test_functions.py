@@ -139,7 +139,7 @@ def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
         assert row["comment"], row
         assert row["provolatile"] in {"s", "i"}, row
         assert not row["prosecdef"], row
-        assert row["config"] == "search_path=pg_catalog, public, pg_temp", row
+        assert row["config"] == "search_path=public, pg_temp", row
 
 
 def test_nobody_can_slip_a_function_a_table_of_their_own(database_url: str) -> None:
