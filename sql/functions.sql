@@ -1,10 +1,12 @@
 -- Functions for analysts, made anew by every `tocsin migrate`. One whose result changes its columns
 -- is dropped by a migration first: CREATE OR REPLACE can't do that.
 --
--- All run with the rights of whoever calls them, and look for names where Tocsin has put them.
+-- Applied twice: with the search path `public, pg_temp`, and in the schema of those who may see some
+-- services only with `scoped, public, pg_temp`. Each function keeps the one that it was made with,
+-- and runs with the rights of whoever calls it.
 
 CREATE OR REPLACE FUNCTION service_matches(service text, pattern text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path FROM CURRENT AS $$
 BEGIN
     RETURN service ~ (
         SELECT '^' || coalesce(string_agg(
@@ -31,7 +33,7 @@ COMMENT ON FUNCTION service_matches(text, text) IS
     'Whether a service''s id matches a pattern of the detection settings: * any characters, ? any one, [a-z] one of these, [!a-z] none of these.';
 
 CREATE OR REPLACE FUNCTION detection_numbers(service text, version integer) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
     SELECT '{"threshold_sigma": 3, "critical_sigma": 5, "minimum_count": 5, "baseline_windows": 30,
              "minimum_baseline_windows": 5, "breach_lift": 1.5, "guarded_lookback_windows": 151,
              "unknown_gap_windows": 5, "unknown_records_per_window": 3}'::jsonb
@@ -51,7 +53,7 @@ CREATE OR REPLACE FUNCTION incident_logs(id text)
 RETURNS TABLE (
     "timestamp" timestamptz, service_id text, level log_level, message text, metadata jsonb,
     record_id text, arrival timestamptz, incarnation smallint, partition integer, "offset" bigint)
-LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH incident AS MATERIALIZED (
         SELECT incidents.service_id, first_window,
                CASE WHEN resolved_window IS NOT NULL THEN resolved_window + INTERVAL '1 minute'
@@ -91,7 +93,7 @@ RETURNS TABLE (
     records numeric, mean double precision, sigma double precision, above numeric, spread numeric,
     z double precision, threshold_sigma numeric, minimum_count integer, holds boolean,
     severity incident_severity, agrees boolean, windows timestamptz[], counts bigint[])
-LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH numbered AS MATERIALIZED (
         SELECT incidents.*, detection_numbers(service_id, settings_version) AS numbers,
                CASE kind WHEN 'silence' THEN coalesce(confirmed_window, window_start)
@@ -237,7 +239,7 @@ COMMENT ON FUNCTION explain_incident(text) IS
 CREATE OR REPLACE FUNCTION error_rate(
     service text, since timestamptz, until timestamptz, step interval)
 RETURNS TABLE (start timestamptz, records bigint, errors bigint, rate double precision)
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
 DECLARE
     width CONSTANT numeric := extract(epoch FROM step);
     unit text;

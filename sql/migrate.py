@@ -111,8 +111,11 @@ def _migrate(conn: psycopg.Connection, settings: Settings) -> Migrated:
     found = edition(conn)
     _make_room_for(found, conn)
     edition_file = f"editions/{found}/statistics.sql"
-    for file in (edition_file, "functions.sql", "scoped.sql", "comments.sql"):
+    for file in (edition_file, "scoped.sql", "comments.sql"):
         conn.execute(_text(file))
+    for path in ("scoped, public, pg_temp", "public, pg_temp"):
+        conn.execute(_SQL["set_search_path"], {"path": path})
+        conn.execute(_text("functions.sql"))
     apply_policies(conn, found, settings)
     return Migrated([step.title for step in missing], apply_roles(conn, settings))
 

@@ -29,3 +29,6 @@ WHERE view.relnamespace = 'public'::regnamespace AND view.relkind = 'v'
 -- name: drop_plain_views
 DROP SCHEMA IF EXISTS scoped CASCADE;
 DROP VIEW logs_per_day, logs_per_hour, logs_per_minute;
+
+-- name: set_search_path
+SELECT set_config('search_path', %(path)s, true);

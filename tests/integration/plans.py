@@ -51,6 +51,13 @@ EVIDENCE = """
     from (select id, opened_at from incidents order by id limit 1000) as kept,
          generate_series(1, 20) as number
 """
+LABELS = """
+    insert into incident_labels (incident_id, is_true, labelled_by)
+    select id, true, 'ada@example.org' from incidents order by id limit 5000;
+    insert into missed_incidents (service_id, started_at, ended_at, labelled_by)
+    select 'service-1', at, at + interval '1 minute', 'ada@example.org'
+    from generate_series('2026-01-01 00:00+00'::timestamptz, '2026-03-01', '20 minutes') as at
+"""
 PEOPLE = """
     insert into users (email, password_hash, role, created_at)
     select 'user-' || number || '@example.org', 'hash', 'viewer', now() - number * interval '1 hour'
@@ -76,7 +83,17 @@ def fill(database_url: str) -> None:
     incidents = MANY.replace("now()", "'2026-03-04 12:34+00'::timestamptz")
     manual = MANUAL.replace("now()", "'2026-03-04 12:34+00'::timestamptz")
     with psycopg.connect(database_url) as conn:
-        for statement in (LOGS, WINDOWS, incidents, manual, RESOLVE, EVENTS, EVIDENCE, PEOPLE):
+        for statement in (
+            LOGS,
+            WINDOWS,
+            incidents,
+            manual,
+            RESOLVE,
+            EVENTS,
+            EVIDENCE,
+            LABELS,
+            PEOPLE,
+        ):
             conn.execute(statement.encode())
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("vacuum analyze")

@@ -126,10 +126,12 @@ def test_logs_of_an_incident_are_those_of_the_api_and_outlive_retention(database
 def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
     migrate(Settings(database_url=database_url))
     own = """
-        select proname, obj_description(pg_proc.oid, 'pg_proc') as comment, provolatile, prosecdef,
+        select proname, pronamespace::regnamespace::text as schema,
+               obj_description(pg_proc.oid, 'pg_proc') as comment, provolatile, prosecdef,
                array_to_string(proconfig, ',') as config
         from pg_proc join pg_language on pg_language.oid = prolang
-        where pronamespace = 'public'::regnamespace and lanname in ('sql', 'plpgsql')
+        where pronamespace in ('public'::regnamespace, 'scoped'::regnamespace)
+          and lanname in ('sql', 'plpgsql')
           and prorettype <> 'trigger'::regtype
           and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
     """
@@ -139,7 +141,8 @@ def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
         assert row["comment"], row
         assert row["provolatile"] in {"s", "i"}, row
         assert not row["prosecdef"], row
-        assert row["config"] == "search_path=public, pg_temp", row
+        paths = {"public": "public, pg_temp", "scoped": "scoped, public, pg_temp"}
+        assert row["config"] == f"search_path={paths[row['schema']]}", row
 
 
 def test_nobody_can_slip_a_function_a_table_of_their_own(database_url: str) -> None:
@@ -149,3 +152,26 @@ def test_nobody_can_slip_a_function_a_table_of_their_own(database_url: str) -> N
         conn.execute("set search_path = pg_temp, public")
         found = conn.execute("select count(*) from explain_incident(%s)", [row.incident_id])
         assert found.fetchall() == [(2,)]
+
+
+def test_analyst_of_some_services_is_told_of_these_alone(database_url: str) -> None:
+    [own] = store(database_url, replayed("checkout"))
+    [other] = store(database_url, replayed("search"))
+    start = EPOCH + timedelta(milliseconds=own.window_start_ms) - FIRST
+    add_logs(database_url, ("checkout", start, "ERROR"), ("search", start, "ERROR"))
+    count = "select count(*) from {}(%s)"
+    rate = "select sum(records) from error_rate(%s, %s, %s, interval '1 hour')"
+    with psycopg.connect(database_url) as conn:
+        conn.execute("insert into analyst_services values ('scoped_analyst', 'check*')")
+        conn.execute("set role scoped_analyst")
+        conn.execute("set search_path = scoped, public")
+        for row, seen in ((own, 1), (other, 0)):
+            for name, expected in (("incident_logs", seen), ("explain_incident", 2 * seen)):
+                found = conn.execute(count.format(name).encode(), [row.incident_id]).fetchall()
+                assert found == [(expected,)], (name, row.service_id)
+            at, hour = FIRST + start, timedelta(hours=1)
+            assert conn.execute(
+                rate.encode(), [row.service_id, at - hour, at + hour]
+            ).fetchall() == [(seen,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("select * from public.incident_logs(%s)", [own.incident_id])

@@ -84,6 +84,12 @@ PLANS: dict[str, Plan] = {
     "keys.revoke_key": Plan({"ingest_keys_pkey"}),
     "keys.select_key": Plan({"ingest_keys_pkey"}),
     "keys.update_last_used": Plan({"ingest_keys_pkey"}),
+    "labels.find_incidents": Plan({"incidents_pkey"}),
+    "labels.lock_incident": Plan({"incidents_pkey"}),
+    "labels.delete_label": Plan({"incident_labels_pkey"}),
+    "labels.select_label": Plan({"incident_labels_pkey", "incidents_pkey"}),
+    "labels.delete_missed": Plan({"missed_incidents_pkey"}, values={"id": 7}),
+    "labels.select_known_service": Plan({WINDOWS}, chunks=4),
     "ledger.select_incident": Plan({"incidents_pkey"}),
     "ledger.select_windows": Plan({"incidents_pkey", WINDOWS}, chunks=1),
     "logs.search_logs": Plan({BY_TIME}, chunks=1, values=search_values(SEARCH, 100)),
@@ -116,7 +122,7 @@ PLANS: dict[str, Plan] = {
 }
 
 NO_READING = "reads no table"
-FEW = "reads a table that stays small: a row a person, a key or a version"
+FEW = "reads a table that stays small: a row a person, a key, a label or a version"
 COUNTS = "counts what its list has, which takes a look at each"
 EXCEPTIONS: dict[str, str] = {
     "audit.insert_entry": NO_READING,
@@ -125,6 +131,9 @@ EXCEPTIONS: dict[str, str] = {
     "incidents.count_incidents": COUNTS,
     "keys.insert_key": NO_READING,
     "keys.count_keys": FEW,
+    "labels.upsert_label": NO_READING,
+    "labels.insert_missed": NO_READING,
+    "labels.select_labels": FEW,
     "ledger.begin_snapshot": NO_READING,
     "logs.bound_search": NO_READING,
     "reader.ping": NO_READING,
@@ -211,6 +220,7 @@ def known(conn: psycopg.Connection) -> dict[str, dict[str, Any]]:
         "sample": 1000,
         "characters": 300,
         "assignee": "a@b.org",
+        "incident_id": incident,
         "email": "user-7@example.org",
         "role": None,
         "password_hash": "hash",
@@ -225,7 +235,10 @@ def known(conn: psycopg.Connection) -> dict[str, dict[str, Any]]:
     session = one("select id from sessions order by id limit 1")
     return {
         "": common,
-        **{name: {**common, "id": incident, "seq": seq} for name in ("incident_changes", "ledger")},
+        **{
+            name: {**common, "id": incident, "seq": seq}
+            for name in ("incident_changes", "ledger", "labels")
+        },
         "incidents": {**common, "id": incident},
         "keys": {**common, "id": "key-7"},
         "sessions": {**common, "id": session},
