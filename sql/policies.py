@@ -1,5 +1,6 @@
 """How long rows are kept, in what chunks, and when aggregates are refreshed: settings, applied."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -16,11 +17,12 @@ _SQL = statements("policies")
 # it costs only what has changed. It must not go further, for it would take the dropped rows' counts
 # away. Hours are never dropped, so the days above them go back without end.
 _REFRESHED: Final = {
-    "logs_per_minute": (timedelta(minutes=2), timedelta(minutes=1)),
-    "logs_per_hour": (timedelta(hours=1), timedelta(minutes=10)),
-    "logs_per_day": (timedelta(days=1), timedelta(hours=1)),
+    "logs_per_minute": (timedelta(minutes=2), timedelta(minutes=1), 24 * 60),
+    "logs_per_hour": (timedelta(hours=1), timedelta(minutes=10), 24 * 31),
+    "logs_per_day": (timedelta(days=1), timedelta(hours=1), 366),
 }
-"""Of each aggregate how far from now its refresh ends, and how often it is refreshed."""
+"""Of each aggregate how far from now its refresh ends, how often it is refreshed, and in batches of
+how many steps: by default of one, which makes the first refresh of a year a matter of minutes."""
 _STORED: Final = ("logs", "error_windows")
 _PROCEDURES: Final = {
     "columnstore": "policy_compression",
@@ -28,7 +30,7 @@ _PROCEDURES: Final = {
     "refresh": "policy_refresh_continuous_aggregate",
 }
 
-Policies = dict[str, dict[str, timedelta | None]]
+Policies = Mapping[str, Mapping[str, timedelta | int | None]]
 """By relation: the numbers that are set."""
 
 
@@ -86,8 +88,9 @@ def _refresh_back(conn: psycopg.Connection) -> None:
                 "start_offset": None if name == "logs_per_day" else whole,
                 "end_offset": end,
                 "schedule_interval": every,
+                "buckets_per_batch": steps,
             }
-            for name, (end, every) in _REFRESHED.items()
+            for name, (end, every, steps) in _REFRESHED.items()
         },
     )
 

@@ -10,8 +10,8 @@ from tocsin.errors import NoTimescale
 
 Edition = Literal["apache", "community"]
 
-OLDEST = (2, 18)
-"""The first with `add_columnstore_policy`."""
+OLDEST = (2, 19)
+"""The first that refreshes in batches."""
 
 _SQL = statements("timescale")
 _INSTALL = (

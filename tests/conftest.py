@@ -19,6 +19,7 @@ from stack import brokers, debian, folders, kafka_jars
 from stack.broker import Broker, LightBroker
 from stack.errors import StackError
 from stack.kafka import KafkaBroker
+from stack.pglite import Kind, PGlite
 from stack.ports import Ports
 from stack.running import Stack, running, temporary
 from stack.timescale import FAST, JSONLOG, Timescale
@@ -29,6 +30,8 @@ UNIT_TESTS = Path(__file__).parent / "unit"
 REQUIRE_SERVICES = os.environ.get("REQUIRE_SERVICES") == "1"
 NOT_ASKED_FOR = "(BROKER=kafka would require it)"
 """Ends the reason of a skip that is none to fail for: Apache Kafka was not asked for."""
+COMMUNITY_ALONE = "(only the tests of TimescaleDB's Community edition need it)"
+"""Ends the reason of another one."""
 
 
 def pytest_configure() -> None:
@@ -77,7 +80,7 @@ def fail_if_skipped(
     """Make a skip a failure where it can only be for want of a service: not in unit tests."""
     if REQUIRE_SERVICES and report.skipped and UNIT_TESTS not in node.path.parents:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        if str(why).endswith(NOT_ASKED_FOR):
+        if str(why).endswith((NOT_ASKED_FOR, COMMUNITY_ALONE)):
             return
         report.longrepr = f"{why} (REQUIRE_SERVICES=1 allows no skip)"
         report.outcome = "failed"
@@ -199,6 +202,26 @@ def as_role(url: str, role: str) -> str:
     """Return the URL by which a role logs in to a database that was migrated for tests."""
     place = urlsplit(url)
     return place._replace(netloc=f"{role}:{place.netloc.partition(':')[2]}").geturl()
+
+
+@pytest.fixture(scope="session")
+def community(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PGlite]:
+    """The run's own TimescaleDB Community, migrated; see `tests/integration/sql`."""
+    with running_pglite(tmp_path_factory.mktemp("pglite")) as server:
+        migrate_for_tests(server.url)
+        yield server
+
+
+@contextmanager
+def running_pglite(folder: Path, *, kind: Kind = "timescaledb") -> Iterator[PGlite]:
+    """Run a PGlite that is gone at the end; skip the test where it can't run."""
+    server = PGlite(folder / "pglite.log", kind=kind)
+    try:
+        server.start()
+    except StackError as error:
+        pytest.skip(f"{error} {COMMUNITY_ALONE}")
+    yield server
+    server.stop()
 
 
 @pytest.fixture

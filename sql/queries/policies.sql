@@ -28,7 +28,8 @@ SELECT coalesce(aggregate.view_name, job.hypertable_name) AS relation,
            AS compress_after,
        (config ->> 'start_offset')::interval AS start_offset,
        (config ->> 'end_offset')::interval AS end_offset,
-       schedule_interval
+       schedule_interval,
+       (config ->> 'buckets_per_batch')::integer AS buckets_per_batch
 FROM timescaledb_information.jobs AS job
 LEFT JOIN timescaledb_information.continuous_aggregates AS aggregate
     ON (aggregate.materialization_hypertable_schema, aggregate.materialization_hypertable_name)
@@ -57,7 +58,8 @@ SELECT remove_continuous_aggregate_policy(%(relation)s::regclass, if_exists => t
 -- name: add_refresh
 SELECT add_continuous_aggregate_policy(%(relation)s::regclass,
     start_offset => %(start_offset)s::interval, end_offset => %(end_offset)s::interval,
-    schedule_interval => %(schedule_interval)s::interval);
+    schedule_interval => %(schedule_interval)s::interval,
+    buckets_per_batch => %(buckets_per_batch)s::integer);
 
 -- name: select_without_columnstore
 SELECT hypertable_name

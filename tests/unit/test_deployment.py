@@ -1,5 +1,6 @@
 """Compose file, Dockerfile and Procfile agree, pin what they run and hold no secret."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from stack import kafka_jars
+from stack import kafka_jars, pglite_packages
 from stack.running import CHECKOUT, procfile_commands
 from tocsin.settings import settings_table
 
@@ -56,6 +57,16 @@ def test_pom_pins_what_it_takes_and_names_no_repository() -> None:
     pom = kafka_jars.POM.read_text()
     assert all(re.fullmatch(r"\d+(\.\d+)*", found) for found in re.findall("<version>(.*)<", pom))
     assert "repositor" not in pom.lower()
+
+
+def test_packages_of_pglite_are_pinned_and_name_no_registry() -> None:
+    lock = json.loads((pglite_packages.SOURCE / "package-lock.json").read_text())
+    wanted = json.loads((pglite_packages.SOURCE / "package.json").read_text())["dependencies"]
+    assert all(version[0].isdigit() for version in wanted.values())
+    for place, package in lock["packages"].items():
+        assert not place or package["integrity"].startswith("sha512-")
+        assert "resolved" not in package
+    assert "://" not in json.dumps(lock)
 
 
 def test_compose_refuses_to_start_without_its_secrets() -> None:
