@@ -32,7 +32,8 @@ def aggregated(database: Database, view: str, *, timezone: str = "UTC") -> list[
 def counted(database: Database, view: str, *, timezone: str = "UTC") -> list[tuple[Any, ...]]:
     """Return the same by a plain query over the records."""
     statement = f"""
-        select date_trunc('{AGGREGATES[view]}', timestamp at time zone 'UTC'), service_id, level::text, count(*)
+        select date_trunc('{AGGREGATES[view]}', timestamp at time zone 'UTC'), service_id,
+               level::text, count(*)
         from logs group by 1, 2, 3 order by 1, 2, 3
     """
     return database.rows(statement, timezone=timezone)
