@@ -148,5 +148,4 @@ class Evidence:
 
 
 def _explained(found: Ledger) -> Explanation:
-    timeline = found.book.timeline(found.incident.service_id)
-    return explain_stored(found.incident, found.windows, timeline)
+    return explain_stored(found.incident, found.windows, found.timeline)

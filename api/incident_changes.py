@@ -127,13 +127,14 @@ class IncidentDesk:
         description=(
             "Needs the role operator. Send `status`, `severity`, `assignee`, or several. Each "
             "thing that changes is an entry in the timeline, with who changed it; what is so "
-            "already is none."
+            "already is none. What the detection has resolved stays so: 409; it opens the next "
+            "incident itself."
         ),
         parameters=(IF_MATCH,),
         body=IncidentChange,
         body_schema={"minProperties": 1},
         answers={200: Incident},
-        errors=(400, 401, 403, 404, 412, 415, 503),
+        errors=(400, 401, 403, 404, 409, 412, 415, 503),
         security=TOKEN,
     )
     async def change(self, request: Request, incident_id: str) -> HTTPResponse:

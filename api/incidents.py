@@ -17,7 +17,7 @@ from api.problems import Refusal
 from api.sessions import Sessions
 from api.users import EMAIL_CHARACTERS_MAX
 from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
-from tocsin.detection import IncidentKind, Severity
+from tocsin.detection import IncidentKind, Preset, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -43,9 +43,12 @@ class Incident(Struct, frozen=True, kw_only=True):
     """A time when a service was abnormal, with the evidence that it was opened on.
 
     Of kind `manual`, which a person opened, what only the detection knows is null.
-    observed: errors of the opening window. mean, sigma: of the errors in the `baseline_windows`
-    windows before it. z: how many sigma observed lies above the mean; guarded_z: above the
-    baseline that leaves incidents out, where that one judged; peak_z: the most since.
+    observed: errors of the opening window. decided_by: the baseline on which that is abnormal, the
+    one with the higher score if on both; its score is the title's. mean, sigma: of the errors in
+    the `baseline_windows` windows of the plain one, the last before the opening window; z: how many
+    sigma observed lies above the mean. guarded_mean, guarded_sigma, guarded_windows, guarded_z: the
+    same of the guarded one, which leaves incidents and silences out; null by the plain preset.
+    peak_z: the highest score since.
     first_window: where its errors begin. opened_at: arrival of the record that opened it.
     detected_at: when it was first stored. assignee: the address of who looks after it.
     revision: rises with each entry of its timeline, so with whatever people and the detection
@@ -59,12 +62,16 @@ class Incident(Struct, frozen=True, kw_only=True):
     severity: Severity
     status: Status
     observed: int | None
+    decided_by: Preset | None
     mean: float | None
     sigma: float | None
     z: float | None
-    guarded_z: float | None
-    peak_z: float | None
     baseline_windows: int | None
+    guarded_mean: float | None
+    guarded_sigma: float | None
+    guarded_z: float | None
+    guarded_windows: int | None
+    peak_z: float | None
     window_start: datetime | None
     first_window: datetime
     confirmed_window: datetime | None
@@ -189,6 +196,7 @@ def incident_of(row: IncidentRow) -> Incident:
     values["status"] = Status(row.status)
     values["kind"] = Kind(row.kind)
     values["severity"] = Severity(row.severity)
+    values["decided_by"] = None if row.decided_by is None else Preset(row.decided_by)
     return Incident(**values, confirmed=row.confirmed_at is not None)
 
 

@@ -10,7 +10,14 @@ from typing import Any, Final
 
 from flows.detector import Detector
 from flows.rows import IncidentEvent, IncidentRow, Outcome, Run, WindowRow
-from tocsin.detection import WINDOW_MS, DetectionSettings, IncidentKind, Preset, SettingsTimeline
+from tocsin.detection import (
+    WINDOW_MS,
+    DetectionSettings,
+    IncidentKind,
+    Moment,
+    Preset,
+    SettingsTimeline,
+)
 
 DATA: Final = Path(__file__).parents[1] / "tests" / "data" / "detection"
 
@@ -26,6 +33,7 @@ class Tables:
     """Rows as the database keeps them: the last one written wins.
 
     incidents, events: of errors; those of silences, which the golden files don't know, are apart.
+    events: the steps of the timeline.
     """
 
     def __init__(self) -> None:
@@ -43,6 +51,8 @@ class Tables:
             about_errors = incident.kind is IncidentKind.ERRORS
             (self.incidents if about_errors else self.silences)[incident.incident_id] = incident
         for event in outcome.events:
+            if event.moment is Moment.WENT_ON:
+                continue
             is_silence = event.incident_id in self.silences
             (self.silence_events if is_silence else self.events).append(event)
 

@@ -106,6 +106,9 @@ def _of_the_incident(case: Case) -> Iterator[str]:
     yield from differ("z", incident.z, z)
     guarded_z = None if is_silence else score_or_nan(incident.count, guarded)
     yield from differ("guarded z", incident.guarded_z, guarded_z)
+    decided_by = soundness.decided_by(case)
+    if decided_by is not None:
+        yield from differ("decided by", incident.decided_by.value, decided_by.value)
 
 
 def _of_the_judged_window(case: Case, row: WindowRow) -> Iterator[str]:

@@ -66,6 +66,7 @@ def incidents(rows: Iterable[tuple[int, IncidentRow]]) -> list[dict[str, Any]]:
             "peak_z": row.peak_z,
             **_baselines(row),
             "settings_version": row.settings_version,
+            "decided_by": row.decided_by.value,
             "opened_at": _time(row.opened_at_ms),
             "confirmed_at": _time_or_none(row.confirmed_at_ms),
             "resolved_at": _time_or_none(row.resolved_at_ms),
@@ -81,8 +82,23 @@ def incidents(rows: Iterable[tuple[int, IncidentRow]]) -> list[dict[str, Any]]:
     ]
 
 
+def renewals(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
+    """Return the parameters of `reopen_incident` for what goes on."""
+    return [
+        {
+            "incident_id": row.incident_id,
+            "at": _time(row.at_ms),
+            "window_start": _time(row.window_start_ms),
+            "count": row.count,
+            "z": row.z,
+        }
+        for row in rows
+        if row.moment is Moment.WENT_ON
+    ]
+
+
 def events(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
-    """Return the parameters of `insert_incident_event`."""
+    """Return the parameters of `insert_incident_event` for the steps of the timeline."""
     return [
         {
             "incident_id": row.incident_id,
@@ -95,6 +111,7 @@ def events(rows: Iterable[IncidentEvent]) -> list[dict[str, Any]]:
             "z": row.z,
         }
         for row in rows
+        if row.moment is not Moment.WENT_ON
     ]
 
 

@@ -5,9 +5,10 @@ counts are replayed through the detector itself; every baseline, score, verdict 
 stored must come out again, and each that does not is named.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
+import msgspec
 from msgspec import Struct
 
 from flows import arithmetic, reasons, stored
@@ -27,6 +28,7 @@ from flows.rows import IncidentRow, WindowRow
 from flows.soundness import is_possible
 from flows.wording import minute, span
 from tocsin.detection import WINDOW_MS, IncidentKind, Preset, SettingsTimeline
+from tocsin.errors import TocsinError
 
 
 class Reach(str, Enum):
@@ -74,12 +76,22 @@ class _Judged(Struct, frozen=True):
 
 
 def explain_stored(
-    incident: object, windows: Iterable[object], timeline: SettingsTimeline
+    incident: object, windows: Iterable[object], timeline: Callable[[], SettingsTimeline]
 ) -> Explanation:
-    """Explain an incident of which the database returned these columns."""
-    rows = [stored.window_row(window) for window in windows]
-    title = stored.title_of(incident)
-    return explain(stored.incident_row(incident), rows, timeline, title=title)
+    """Explain an incident of which the database returned these columns.
+
+    timeline: returns the versions of the settings; it, too, raises TocsinError for what is stored
+        so that it can't be read. Then the incident disagrees, for that reason.
+    """
+    try:
+        versions = timeline()
+        row, title = stored.incident_row(incident), stored.title_of(incident)
+        rows = [stored.window_row(window) for window in windows]
+        return explain(row, rows, versions, title=title)
+    except TocsinError as error:
+        return _unreadable(incident, str(error))
+    except OverflowError:
+        return _unreadable(incident, "a time is stored that is none of this age")
 
 
 def explain(
@@ -111,6 +123,33 @@ def explain(
         plain=_numbers(count, judged.plain, judged.plain_counts),
         guarded=_numbers(count, judged.guarded, judged.guarded_counts),
         lines=lines,
+    )
+
+
+class _Named(Struct, frozen=True):
+    incident_id: str
+    service_id: str
+    kind: IncidentKind
+    settings_version: int
+
+
+def _unreadable(incident: object, why: str) -> Explanation:
+    named = msgspec.convert(incident, _Named, from_attributes=True)
+    return Explanation(
+        incident_id=named.incident_id,
+        service_id=named.service_id,
+        kind=named.kind,
+        settings_version=named.settings_version,
+        agrees=False,
+        disagreements=[why],
+        reach=Reach.SUMS,
+        plain=None,
+        guarded=None,
+        lines=[
+            f"Incident {named.incident_id} of {named.service_id}",
+            "Nothing can be recomputed: what is stored cannot be read",
+            *_outcome([why]),
+        ],
     )
 
 

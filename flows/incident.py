@@ -9,6 +9,7 @@ from tocsin.detection import (
     WINDOW_MS,
     IncidentKind,
     Moment,
+    Preset,
     ResolveReason,
     Severity,
     incident_id,
@@ -22,7 +23,8 @@ class Incident(Struct):
     opening: gives the id and never changes. low: oldest window that belongs to it.
     confirming, resolved: None until confirmed, resolved.
     hot: newest window that was abnormal. calm: closed windows in a row that were not.
-    count, plain, guarded, settings_version: evidence, of the opening window.
+    count, plain, guarded, settings_version: evidence, of the opening window; decided_by: on which
+        of the two baselines it is abnormal, on which more so if on both.
     """
 
     kind: IncidentKind
@@ -37,6 +39,7 @@ class Incident(Struct):
     plain: Baseline
     guarded: GuardedBaseline | None
     settings_version: int
+    decided_by: Preset
     confirming: int | None = None
     confirmed_at_ms: int | None = None
     calm: int = 0

@@ -33,14 +33,11 @@ class Incidents:
         signals, breaches = window.signals, window.breaches
         if not (signals or breaches) or self._must_wait(window, windows):
             return
-        z = _peak(
-            score(window.errors, window.plain) if signals else None,
-            score(window.errors, window.guarded) if breaches else None,
-        )
+        z, decided_by = deciding(window)
         critical = (signals and window.errors >= window.limits.signal_critical) or (
             breaches and window.errors >= window.limits.breach_critical
         )
-        incident = self._raise(window, window.errors, z, critical, windows, late=False)
+        incident = self._raise(window, window.errors, z, decided_by, critical, windows, late=False)
         if incident is None:
             return
         if window.number < incident.low:
@@ -60,9 +57,9 @@ class Incidents:
             return
         if self.open is not None and window.number < self.open.low:
             return
-        z = _peak(score(observed, window.plain))
+        z = score(observed, window.plain) or 0.0
         critical = observed >= window.limits.signal_critical
-        incident = self._raise(window, observed, z, critical, windows, late=True)
+        incident = self._raise(window, observed, z, Preset.PLAIN, critical, windows, late=True)
         if incident is None or window.settings.preset is not Preset.PLAIN:
             return
         if incident.confirming is None:
@@ -76,7 +73,12 @@ class Incidents:
         settings = window.settings
         if self._is_hot(window):
             incident.calm = 0
-            incident.hot = max(incident.hot, window.number)
+            if window.number > incident.hot:
+                incident.hot = window.number
+                z = score(window.errors, window.guarded)
+                self.journal.note(
+                    Moment.WENT_ON, incident, window.number, windows, window.errors, z
+                )
         else:
             incident.calm += 1
         self.changed = True
@@ -126,12 +128,13 @@ class Incidents:
         window: Window,
         count: int,
         z: float,
+        decided_by: Preset,
         critical: bool,
         windows: Windows,
         *,
         late: bool,
     ) -> Incident | None:
-        """Raise the open incident to a window's score, or open one.
+        """Raise the open incident to a window's score on the deciding baseline, or open one.
 
         An incident opens after the resolved window of the one before, so that its id is unique.
         """
@@ -153,6 +156,7 @@ class Incidents:
                 plain=window.plain,
                 guarded=window.guarded,
                 settings_version=window.settings.version,
+                decided_by=decided_by,
             )
             self.open = incident
             self.changed = True
@@ -164,8 +168,11 @@ class Incidents:
         if window.number > incident.hot:
             incident.hot = window.number
             self.changed = True
+            self.journal.note(Moment.WENT_ON, incident, window.number, windows, count, z)
         if window.number == incident.opening and count > incident.count:
             incident.count = count
+            if not late:
+                incident.decided_by = decided_by
             self.changed = True
         if critical and incident.severity is not Severity.CRITICAL:
             incident.severity = Severity.CRITICAL
@@ -204,5 +211,8 @@ class Incidents:
         return changed
 
 
-def _peak(*scores: float | None) -> float:
-    return max(score for score in scores if score is not None)
+def deciding(window: Window) -> tuple[float, Preset]:
+    """Return the score of an abnormal window, and on which baseline; the higher one if on both."""
+    z = (score(window.errors, window.plain) or 0.0) if window.signals else 0.0
+    guarded_z = (score(window.errors, window.guarded) or 0.0) if window.breaches else 0.0
+    return (guarded_z, Preset.GUARDED) if guarded_z > z else (z, Preset.PLAIN)

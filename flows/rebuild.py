@@ -99,6 +99,7 @@ def _incident(row: IncidentRow) -> Incident:
         plain=plain_of(row),
         guarded=guarded_of(row),
         settings_version=row.settings_version,
+        decided_by=row.decided_by,
         confirming=None if confirming is None else confirming // WINDOW_MS,
         confirmed_at_ms=row.confirmed_at_ms,
         calm=row.calm_windows,

@@ -119,6 +119,7 @@ def incident_row(service_id: str, incident: Incident, windows: Windows) -> Incid
         guarded_squares=None if guarded is None else guarded.squares,
         guarded_records=None if guarded is None else guarded.records,
         settings_version=incident.settings_version,
+        decided_by=incident.decided_by,
         offset=windows.offset,
         clock_start_ms=windows.clock * WINDOW_MS,
     )

@@ -2,7 +2,15 @@
 
 from msgspec import Struct
 
-from tocsin.detection import IncidentKind, IncidentStatus, Moment, ResolveReason, Severity, Verdict
+from tocsin.detection import (
+    IncidentKind,
+    IncidentStatus,
+    Moment,
+    Preset,
+    ResolveReason,
+    Severity,
+    Verdict,
+)
 
 
 class Run(Struct, frozen=True, gc=False):
@@ -92,7 +100,8 @@ class IncidentRow(Struct, frozen=True, gc=False):
     opened_at_ms, confirmed_at_ms, resolved_at_ms: arrival of the record that decided.
 
     Evidence, to recompute the opening: the opening window's count (it grows until the window
-    closes), its scores and its baselines under `settings_version`, as in `WindowRow`.
+    closes), its scores and its baselines under `settings_version`, as in `WindowRow`. decided_by:
+    the baseline on which the window is abnormal, the one with the higher score if on both.
 
     An upsert takes the row with the greater (offset, clock_start_ms).
     """
@@ -126,6 +135,7 @@ class IncidentRow(Struct, frozen=True, gc=False):
     guarded_squares: int | None
     guarded_records: int | None
     settings_version: int
+    decided_by: Preset
     offset: int
     clock_start_ms: int
 
@@ -133,7 +143,9 @@ class IncidentRow(Struct, frozen=True, gc=False):
 class IncidentEvent(Struct, frozen=True, gc=False):
     """A step in an incident's life, for its timeline: append-only.
 
-    (incident_id, moment) is unique: written again after a crash, the first one stays.
+    (incident_id, moment) is unique: written again after a crash, the first one stays. The moment
+    `went_on` is none of the timeline: each later window that is abnormal has one, and where a
+    person has resolved the incident before it began, it becomes their `reopened`.
 
     window_start_ms: the window that was judged or closed. at_ms: arrival of the deciding record.
     count, z: errors of that window and the score that decided, None where a closing did.

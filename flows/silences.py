@@ -2,7 +2,7 @@
 
 from flows.incident import Incident, Journal
 from flows.windows import Window, Windows
-from tocsin.detection import IncidentKind, Moment, ResolveReason, Severity
+from tocsin.detection import IncidentKind, Moment, Preset, ResolveReason, Severity
 
 
 class Silences:
@@ -41,6 +41,7 @@ class Silences:
             plain=closed.plain,
             guarded=closed.guarded,
             settings_version=closed.settings.version,
+            decided_by=Preset.GUARDED,
             confirming=closed.number,
             confirmed_at_ms=windows.now_ms,
         )

@@ -26,6 +26,7 @@ from sql import writer
 from sql.connect import Succession
 from sql.log_writer import LogWriter
 from tocsin.batches import RecordBatch
+from tocsin.detection import Moment
 from tocsin.outgoing import DeadLetterTopic
 from tocsin.settings import Settings
 
@@ -227,10 +228,10 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
     for ledger in ledgers:
         with conn.transaction():
             writer.upsert_windows(conn, detection_rows.windows(ledger.windows.values()))
+            # First: what follows is then told of an open incident, and may resolve it again.
+            writer.reopen_incidents(conn, detection_rows.renewals(ledger.events))
             writer.upsert_incidents(conn, detection_rows.incidents(ledger.incidents.values()))
             writer.insert_incident_events(conn, detection_rows.events(ledger.events))
-            if ledger.incidents:
-                writer.reopen_incidents(conn, list(ledger.incidents))
             for progress in ledger.positions.values():
                 writer.set_position(
                     conn,
@@ -248,6 +249,8 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
 def _tell(ledger: _Ledger) -> None:
     """Log what happened to incidents, for whoever watches the flow."""
     for event in ledger.events:
+        if event.moment is Moment.WENT_ON:
+            continue
         metrics.INCIDENTS.labels(event.moment.value).inc()
         _, incident = ledger.incidents[event.incident_id]
         log.info(

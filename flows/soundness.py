@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from flows.baseline import Baseline, GuardedBaseline
 from flows.history import BREACHED, FIRED, UNKNOWN
+from flows.incidents import deciding
 from flows.rebuild import guarded_of, plain_of
 from flows.recompute import Case, number_of
 from flows.report import severity_of, verdict_of
@@ -14,6 +15,7 @@ from flows.wording import differ, minute
 from tocsin.detection import (
     WINDOW_MS,
     DetectionSettings,
+    IncidentKind,
     IncidentStatus,
     Preset,
     SettingsTimeline,
@@ -63,6 +65,25 @@ def is_possible(baseline: Baseline | GuardedBaseline | None) -> bool:
         return True
     n, errors, squares = baseline.n, baseline.errors, baseline.squares
     return n >= 0 and errors >= 0 and n * squares >= errors * errors
+
+
+def decided_by(case: Case) -> Preset | None:
+    """Return the baseline on which the opening window is abnormal; None where it is on neither.
+
+    Late errors are judged on the plain one alone.
+    """
+    incident, plain, guarded = case.incident, plain_of(case.incident), guarded_of(case.incident)
+    if incident.kind is IncidentKind.SILENCE:
+        return Preset.GUARDED
+    if incident.detected_late:
+        return Preset.PLAIN
+    if not (is_possible(plain) and is_possible(guarded)):
+        return None
+    window = Window(case.judged, case.settings, plain, guarded)
+    window.errors = incident.count if case.row is None else min(incident.count, case.row.errors)
+    if not (window.signals or window.breaches):
+        return None
+    return deciding(window)[1]
 
 
 def is_abnormal_on_time(row: WindowRow, settings: DetectionSettings) -> bool:

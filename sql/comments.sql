@@ -159,8 +159,13 @@ COMMENT ON COLUMN incidents.observed IS 'Errors of the opening window when it wa
 COMMENT ON COLUMN incidents.z IS 'z of the opening window when it was last judged; see error_windows.';
 COMMENT ON COLUMN incidents.guarded_z IS 'Its z over the guarded baseline.';
 COMMENT ON COLUMN incidents.peak_z IS 'The highest z of its windows.';
-COMMENT ON COLUMN incidents.mean IS 'Mean of the opening window''s baseline.';
-COMMENT ON COLUMN incidents.sigma IS 'Standard deviation of the opening window''s baseline.';
+COMMENT ON COLUMN incidents.decided_by IS
+    'The baseline on which the opening window is abnormal, plain (z, mean, sigma, baseline_*) or guarded (guarded_*): the one with the higher z if on both.';
+COMMENT ON COLUMN incidents.mean IS 'Mean of the opening window''s plain baseline.';
+COMMENT ON COLUMN incidents.sigma IS 'Standard deviation of the opening window''s plain baseline.';
+COMMENT ON COLUMN incidents.guarded_mean IS 'Mean of its guarded baseline.';
+COMMENT ON COLUMN incidents.guarded_sigma IS
+    'Standard deviation of its guarded baseline, at least the square root of the mean.';
 COMMENT ON COLUMN incidents.baseline_windows IS 'How many windows that baseline has.';
 COMMENT ON COLUMN incidents.baseline_errors IS 'The sum of their errors.';
 COMMENT ON COLUMN incidents.baseline_squares IS 'The sum of their errors squared.';

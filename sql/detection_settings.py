@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from sql.audit import command_line, entry
 from sql.statements import statements
-from tocsin.detection import WINDOW_MS
+from tocsin.detection import WINDOW_MS, SettingsTimeline
 from tocsin.errors import NotFound, SettingsError, StorageError
 from tocsin.settings_versions import (
     SettingsBook,
@@ -42,8 +42,16 @@ def read_book(conn: psycopg.Connection) -> SettingsBook:
 
 
 def book_of(rows: Iterable[tuple[Any, ...]], *, read_ms: int) -> SettingsBook:
-    """Return the book of what `select_detection_settings` returned."""
-    return SettingsBook(tuple(_version(*row) for row in rows), read_ms)
+    """Return the book of what `select_detection_settings` returned.
+
+    Raises StorageError, naming the version, where no service could be judged by them.
+    """
+    versions = tuple(_version(*row) for row in rows)
+    try:
+        SettingsTimeline(tuple(version.settings_of_pattern(None) for version in versions))
+    except ValueError as error:
+        raise StorageError(f"the detection settings cannot be read: {error}") from None
+    return SettingsBook(versions, read_ms)
 
 
 def read_history(conn: psycopg.Connection) -> list[StoredVersion]:
@@ -172,5 +180,12 @@ def _in_force(history: list[StoredVersion]) -> list[SettingsVersion]:
 
 
 def _version(number: int, effective_from_ms: int, document: str) -> SettingsVersion:
-    decoded = msgspec.json.decode(document, type=SettingsDocument)
-    return SettingsVersion(number, effective_from_ms, decoded)
+    try:
+        decoded = msgspec.json.decode(document, type=SettingsDocument)
+        version = SettingsVersion(number, effective_from_ms, decoded)
+        version.check_numbers()
+    except (msgspec.DecodeError, SettingsError) as error:
+        raise StorageError(
+            f"version {number} of the detection settings cannot be read: {error}"
+        ) from None
+    return version

@@ -13,6 +13,7 @@ from sql.timeline import TimelineEntry
 from tocsin.errors import NotFound, StaleRevision, WrongState
 
 _SQL = statements("incident_changes")
+_TIMELINE_SQL = statements("timeline")
 
 _MOMENTS = {"OPEN": "reopened", "ACKNOWLEDGED": "acknowledged", "RESOLVED": "resolved"}
 """What a person's change of the status is called in the timeline."""
@@ -50,12 +51,18 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class _Standing(Struct, frozen=True):
-    """What of an incident people change."""
+    """What of an incident people change. machine_status: None of one that they opened."""
 
     kind: str
     status: str
     severity: str
     assignee: str | None
+    machine_status: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the detection has ended it: it is resolved for good."""
+        return self.status == self.machine_status == "RESOLVED"
 
 
 class IncidentChanges:
@@ -95,6 +102,11 @@ class IncidentChanges:
             before = await deed.lock(wanted.revisions)
             if wanted.unless_resolved and before.status == "RESOLVED":
                 raise WrongState("the incident is resolved: PATCH its status to take it back")
+            if wanted.status in {"OPEN", "ACKNOWLEDGED"} and before.is_over:
+                raise WrongState(
+                    "the detection has resolved the incident, and a service has one open of a kind "
+                    "at most: what goes on opens the next one, or open one by hand"
+                )
             if wanted.status not in {None, before.status}:
                 await deed.set_status(str(wanted.status), before)
             if wanted.severity not in {None, before.severity}:
@@ -156,6 +168,10 @@ class _Deed:
     async def set_status(self, status: str, before: _Standing) -> None:
         await self.do("update_status", status=status)
         await self.enter(_MOMENTS[status], f"was {before.status}")
+        if before.status == "RESOLVED":
+            await self._conn.execute(
+                _TIMELINE_SQL["tell_confirmation"], {"incident_id": self._key["id"]}
+            )
 
     async def do(self, statement: str, **values: Any) -> None:
         await self._conn.execute(_SQL[statement], {**self._key, **values})

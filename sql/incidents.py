@@ -35,12 +35,16 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     status: str
     severity: str
     observed: int | None
+    decided_by: str | None
     mean: float | None
     sigma: float | None
     z: float | None
-    guarded_z: float | None
-    peak_z: float | None
     baseline_windows: int | None
+    guarded_mean: float | None
+    guarded_sigma: float | None
+    guarded_z: float | None
+    guarded_windows: int | None
+    peak_z: float | None
     window_start: datetime | None
     first_window: datetime
     confirmed_window: datetime | None

@@ -1,13 +1,16 @@
 """An incident with the part of the ledger that its decision is recomputed from."""
 
+from typing import Any
+
+import psycopg
 from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from sql.detection_settings import book_of
 from sql.statements import statements
-from tocsin.errors import NotFound
-from tocsin.settings_versions import SettingsBook
+from tocsin.detection import SettingsTimeline
+from tocsin.errors import NotFound, StorageError
 
 _SQL = statements("ledger")
 _SETTINGS_SQL = statements("detection_settings")
@@ -46,6 +49,7 @@ class StoredIncident(Struct, frozen=True, kw_only=True):
     guarded_squares: int | None
     guarded_records: int | None
     settings_version: int
+    decided_by: str
     offset: int
     clock_start_ms: int
 
@@ -83,15 +87,36 @@ class StoredWindow(Struct, frozen=True, kw_only=True, gc=False):
     too_late: int
 
 
+class StoredName(Struct, frozen=True, kw_only=True):
+    """What of an incident's row can be read whatever the rest of it holds."""
+
+    incident_id: str
+    service_id: str
+    kind: str
+    settings_version: int
+
+
 class Ledger(Struct, frozen=True):
     """What there is to recompute an incident from, all as of one moment.
 
     windows: its service's, in order, from the first one that there is up to the incident's last.
+    settings: the rows of their versions, as they are stored.
+    damage: why nothing but the incident's name could be read, if so.
     """
 
-    incident: StoredIncident
+    incident: StoredIncident | StoredName
     windows: list[StoredWindow]
-    book: SettingsBook
+    settings: list[tuple[Any, ...]]
+    damage: str | None = None
+
+    def timeline(self) -> SettingsTimeline:
+        """Return the versions of the settings that judge the service.
+
+        Raises StorageError for damage, and for versions that can't be read.
+        """
+        if self.damage is not None:
+            raise StorageError(self.damage)
+        return book_of(self.settings, read_ms=0).timeline(self.incident.service_id)
 
 
 async def read_ledger(conn: AsyncConnection, incident_id: str, *, windows_max: int) -> Ledger:
@@ -99,15 +124,26 @@ async def read_ledger(conn: AsyncConnection, incident_id: str, *, windows_max: i
     async with conn.transaction():
         await conn.execute(_SQL["begin_snapshot"])
         values = {"id": incident_id, "windows": windows_max}
-        async with conn.cursor(row_factory=class_row(StoredIncident)) as cursor:
-            await cursor.execute(_SQL["select_incident"], values)
-            incident = await cursor.fetchone()
-        if incident is None:
+        async with conn.cursor(row_factory=class_row(StoredName)) as cursor:
+            await cursor.execute(_SQL["select_name"], values)
+            name = await cursor.fetchone()
+        if name is None:
             raise NotFound("the detection has opened no incident of this id")
-        async with conn.cursor(row_factory=class_row(StoredWindow)) as cursor:
-            await cursor.execute(_SQL["select_windows"], values)
-            windows = await cursor.fetchall()
-        async with conn.cursor() as cursor:
-            await cursor.execute(_SETTINGS_SQL["select_detection_settings"])
-            book = book_of(await cursor.fetchall(), read_ms=0)
-    return Ledger(incident, windows, book)
+        try:
+            async with conn.transaction():
+                return await _read(conn, values)
+        except (psycopg.DataError, psycopg.NotSupportedError) as error:
+            damage = " ".join(str(error).split())
+            return Ledger(name, [], [], f"the database cannot read what is stored: {damage}")
+
+
+async def _read(conn: AsyncConnection, values: dict[str, Any]) -> Ledger:
+    async with conn.cursor(row_factory=class_row(StoredIncident)) as cursor:
+        await cursor.execute(_SQL["select_incident"], values)
+        [incident] = await cursor.fetchall()
+    async with conn.cursor(row_factory=class_row(StoredWindow)) as cursor:
+        await cursor.execute(_SQL["select_windows"], values)
+        windows = await cursor.fetchall()
+    async with conn.cursor() as cursor:
+        await cursor.execute(_SETTINGS_SQL["select_detection_settings"])
+        return Ledger(incident, windows, await cursor.fetchall())

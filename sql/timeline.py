@@ -18,7 +18,7 @@ class TimelineEntry(Struct, frozen=True):
     """One step in an incident's life: what the detection decided, or what a person did.
 
     seq: rises with time within an incident. actor: None for the detection.
-    severity, status, assignee: of the incident after this.
+    severity, status, assignee, confirmed: of the incident after this.
     window_start, count, z: of the window that decided, where one did.
     """
 
@@ -37,6 +37,7 @@ class TimelineEntry(Struct, frozen=True):
     service_id: str
     kind: str
     title: str
+    confirmed: bool
 
 
 def listen(conn: psycopg.Connection) -> None:

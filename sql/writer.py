@@ -13,6 +13,7 @@ from tocsin.errors import PositionMoved
 
 Stage = Literal["logs", "detection"]
 _SQL = statements("writer")
+_TIMELINE_SQL = statements("timeline")
 _MICROSECONDS = pl.Datetime("us")
 _CSV_TIME = "%Y-%m-%d %H:%M:%S%.6f"
 
@@ -137,9 +138,16 @@ def upsert_incidents(conn: psycopg.Connection, incidents: Sequence[Mapping[str, 
         cursor.executemany(_SQL["upsert_incident"], incidents)
 
 
-def reopen_incidents(conn: psycopg.Connection, ids: Sequence[str]) -> None:
-    """Open again what a person has resolved and what goes on all the same."""
-    conn.execute(_SQL["reopen_incidents"], {"ids": list(ids)})
+def reopen_incidents(conn: psycopg.Connection, events: Sequence[Mapping[str, Any]]) -> None:
+    """Open again what a person has resolved before a window that is abnormal, and tell why.
+
+    What was confirmed in the meantime is told then, too.
+    """
+    with conn.cursor() as cursor:
+        for event in events:
+            cursor.execute(_SQL["reopen_incident"], event)
+            if cursor.rowcount:
+                cursor.execute(_TIMELINE_SQL["tell_confirmation"], event)
 
 
 def insert_incident_events(conn: psycopg.Connection, events: Sequence[Mapping[str, Any]]) -> None:

@@ -89,15 +89,15 @@ def explain(
     from sql.incidents import read_whole_ledger  # noqa: PLC0415
 
     ledger = read_whole_ledger(settings.database_url, incident_id)
-    timeline = ledger.book.timeline(ledger.incident.service_id)
-    explanation = explain_stored(ledger.incident, ledger.windows, timeline)
+    explanation = explain_stored(ledger.incident, ledger.windows, ledger.timeline)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in explanation.lines:
         console.print(line, style=None if line.startswith(" ") else "bold")
-    if not explanation.agrees:
+    count = len(explanation.disagreements)
+    if count:
         raise Disagreement(
             f"incident {explanation.incident_id} is not what its ledger says:"
-            f" {len(explanation.disagreements)} differences"
+            f" {count} difference{'s' if count > 1 else ''}"
         )
 
 

@@ -77,12 +77,16 @@ class ResolveReason(str, enum.Enum):
 
 
 class Moment(str, enum.Enum):
-    """A step in an incident's life; each happens at most once to an incident."""
+    """A step in an incident's life; each happens at most once to an incident, but for WENT_ON.
+
+    WENT_ON: a later window is abnormal; it matters to an incident that a person has resolved.
+    """
 
     OPENED = "opened"
     CONFIRMED = "confirmed"
     ESCALATED = "escalated"
     RESOLVED = "resolved"
+    WENT_ON = "went_on"
 
 
 def incident_id(service_id: str, window_start_ms: int) -> str:

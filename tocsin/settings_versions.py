@@ -84,15 +84,20 @@ class SettingsVersion(Struct, frozen=True):
                 changes |= override.settings
         return self._settings(changes)
 
-    def check(self) -> None:
+    def check_numbers(self) -> None:
         """Raise SettingsError, naming the setting, unless every service could be judged by it."""
         self._settings(self.document.settings)
+        for override in self.document.overrides:
+            self._settings({**self.document.settings, **override.settings})
+
+    def check(self) -> None:
+        """Raise SettingsError also for patterns that no service would be judged by."""
         for override in self.document.overrides:
             if not 1 <= len(override.services) <= 128 or not override.services.isprintable():
                 raise SettingsError(
                     "services: give a pattern of 1 to 128 printable characters, as `batch-*`"
                 )
-            self._settings({**self.document.settings, **override.settings})
+        self.check_numbers()
         patterns = [override.services for override in self.document.overrides]
         if len(set(patterns)) < len(patterns):
             raise SettingsError(

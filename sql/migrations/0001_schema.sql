@@ -146,7 +146,7 @@ CREATE TABLE incidents (
     first_window     timestamptz       NOT NULL,
     confirmed_window timestamptz,
     resolved_window  timestamptz,
-    resolve_reason   text,
+    resolve_reason   text CHECK (resolve_reason IN ('calm', 'absorbed', 'spoke', 'retired')),
     observed         bigint,
     z                double precision,
     guarded_z        double precision,
@@ -156,6 +156,13 @@ CREATE TABLE incidents (
     sigma            double precision GENERATED ALWAYS AS
         (sqrt((baseline_windows * baseline_squares - baseline_errors * baseline_errors)::float8)
             / nullif(baseline_windows, 0)) STORED,
+    guarded_mean     double precision GENERATED ALWAYS AS
+        (guarded_errors::float8 / nullif(guarded_windows, 0)) STORED,
+    guarded_sigma    double precision GENERATED ALWAYS AS
+        (sqrt(greatest(guarded_windows * guarded_squares - guarded_errors * guarded_errors,
+                       guarded_windows * guarded_errors)::float8)
+            / nullif(guarded_windows, 0)) STORED,
+    decided_by       text CHECK (decided_by IN ('plain', 'guarded')),
     baseline_windows integer,
     baseline_errors  numeric,
     baseline_squares numeric,
@@ -173,7 +180,7 @@ CREATE TABLE incidents (
     calm_windows     integer,
     absorbed         boolean,
     hot_window       timestamptz,
-    machine_status   incident_status,
+    machine_status   incident_status CHECK (machine_status IN ('OPEN', 'RESOLVED')),
     machine_severity incident_severity,
     person_resolved_at timestamptz,
     deleted_at       timestamptz,
@@ -183,9 +190,10 @@ CREATE TABLE incidents (
     clock_start      timestamptz,
     CONSTRAINT incidents_whole_or_manual CHECK (
         num_nulls(window_start, observed, peak_z, baseline_windows, baseline_errors,
-                  baseline_squares, settings_version, detected_late, calm_windows, absorbed,
-                  hot_window, machine_status, machine_severity, incarnation, "offset", clock_start)
-            = CASE WHEN kind = 'manual' THEN 16 ELSE 0 END)
+                  baseline_squares, settings_version, decided_by, detected_late, calm_windows,
+                  absorbed, hot_window, machine_status, machine_severity, incarnation, "offset",
+                  clock_start)
+            = CASE WHEN kind = 'manual' THEN 17 ELSE 0 END)
 );
 
 -- Each filter of the list has an index in the list's order; most incidents are unconfirmed, calm,

@@ -3,7 +3,7 @@
 SELECT email FROM users WHERE lower(email) = lower(%(email)s) AND role >= 'operator';
 
 -- name: lock_incident
-SELECT kind::text, status::text, severity::text, assignee
+SELECT kind::text, status::text, severity::text, assignee, machine_status::text
 FROM incidents
 WHERE id = %(id)s AND deleted_at IS NULL
 FOR UPDATE;
@@ -61,7 +61,9 @@ RETURNING seq;
 -- name: select_entry
 SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
        event.status::text, event.assignee, event.window_start, event.count, event.z, event.note,
-       incident.service_id, incident.kind::text, incident.title
+       incident.service_id, incident.kind::text, incident.title,
+       EXISTS (SELECT FROM incident_events AS told WHERE told.incident_id = event.incident_id
+                  AND told.moment = 'confirmed' AND told.seq <= event.seq) AS confirmed
 FROM incident_events AS event
 JOIN incidents AS incident ON incident.id = event.incident_id
 WHERE event.incident_id = %(id)s AND event.seq = %(seq)s;

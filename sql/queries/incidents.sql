@@ -14,8 +14,9 @@ WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
 
 -- name: select_incidents
 -- The revision of those on the page alone.
-SELECT page.id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z,
-       peak_z, baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+SELECT page.id, kind, title, service_id, status, severity, observed, decided_by, mean,
+       sigma, z, baseline_windows, guarded_mean, guarded_sigma, guarded_z, guarded_windows, peak_z,
+       window_start, first_window, confirmed_window, resolved_window,
        resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
        updated_at, settings_version, assignee,
        (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = page.id) AS revision
@@ -38,8 +39,9 @@ FROM (
 ORDER BY opened_at DESC, page.id DESC;
 
 -- name: select_incident
-SELECT id, kind, title, service_id, status, severity, observed, mean, sigma, z, guarded_z, peak_z,
-       baseline_windows, window_start, first_window, confirmed_window, resolved_window,
+SELECT id, kind, title, service_id, status, severity, observed, decided_by, mean, sigma,
+       z, baseline_windows, guarded_mean, guarded_sigma, guarded_z, guarded_windows, peak_z,
+       window_start, first_window, confirmed_window, resolved_window,
        resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
        updated_at, settings_version, assignee,
        (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = %(id)s) AS revision
@@ -59,7 +61,9 @@ SELECT count(*) FROM incident_events WHERE incident_id = %(id)s;
 -- name: select_timeline
 SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
        event.status::text, event.assignee, event.window_start, event.count, event.z, event.note,
-       incident.service_id, incident.kind::text, incident.title
+       incident.service_id, incident.kind::text, incident.title,
+       EXISTS (SELECT FROM incident_events AS told WHERE told.incident_id = event.incident_id
+                  AND told.moment = 'confirmed' AND told.seq <= event.seq) AS confirmed
 FROM incident_events AS event
 JOIN incidents AS incident ON incident.id = event.incident_id
 WHERE event.incident_id = %(id)s

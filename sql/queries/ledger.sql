@@ -2,6 +2,11 @@
 -- The incident and its windows as they were at one moment.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
+-- name: select_name
+SELECT id AS incident_id, service_id, kind::text, settings_version
+FROM incidents
+WHERE id = %(id)s AND kind <> 'manual';
+
 -- name: select_incident
 -- As the detection left it: without what people did, and none that they opened.
 SELECT id AS incident_id, service_id, kind::text, title,
@@ -19,7 +24,7 @@ SELECT id AS incident_id, service_id, kind::text, title,
        baseline_errors::bigint AS plain_sum, baseline_squares::bigint AS plain_squares,
        guarded_windows AS guarded_n, guarded_errors::bigint AS guarded_sum,
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
-       settings_version, (incarnation::bigint << 47) + "offset" AS "offset",
+       settings_version, decided_by, (incarnation::bigint << 47) + "offset" AS "offset",
        (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
 FROM incidents
 WHERE id = %(id)s AND kind <> 'manual';

@@ -53,7 +53,7 @@ SELECT DISTINCT ON (service_id, kind)
        baseline_errors::bigint AS plain_sum, baseline_squares::bigint AS plain_squares,
        guarded_windows AS guarded_n, guarded_errors::bigint AS guarded_sum,
        guarded_squares::bigint AS guarded_squares, guarded_records::bigint AS guarded_records,
-       settings_version, "offset", (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
+       settings_version, decided_by, "offset", (extract(epoch FROM clock_start) * 1000)::bigint AS clock_start_ms
 FROM incidents
 WHERE kind <> 'manual'
 ORDER BY service_id, kind, machine_status = 'OPEN' DESC, resolved_window DESC NULLS LAST,

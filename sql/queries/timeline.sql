@@ -7,7 +7,9 @@ SELECT pg_try_advisory_xact_lock(hashtext('tocsin incident outbox'));
 -- name: select_unpublished
 SELECT event.seq, event.incident_id, event.moment, event.at, event.actor, event.severity::text,
        event.status::text, event.assignee, event.window_start, event.count, event.z, event.note,
-       incident.service_id, incident.kind::text, incident.title
+       incident.service_id, incident.kind::text, incident.title,
+       EXISTS (SELECT FROM incident_events AS told WHERE told.incident_id = event.incident_id
+                  AND told.moment = 'confirmed' AND told.seq <= event.seq) AS confirmed
 FROM incident_events AS event
 JOIN incidents AS incident ON incident.id = event.incident_id
 WHERE event.published_at IS NULL
@@ -78,3 +80,16 @@ WHERE incident_evidence.incident_id = %(id)s AND incident_evidence.ctid = kept.l
 
 -- name: mark_evidence
 UPDATE incidents SET evidence_at = clock_timestamp() WHERE id = %(id)s;
+
+-- name: tell_confirmation
+-- Of an incident that was confirmed while a person had it resolved, now that it is open again.
+INSERT INTO incident_events (
+    incident_id, moment, at, severity, status, assignee, window_start, count, z)
+SELECT incident.id, 'confirmed', confirmed_at, incident.severity, status, assignee,
+       confirmed_window, errors, greatest(judged.z, judged.guarded_z)
+FROM incidents AS incident
+LEFT JOIN error_windows AS judged
+    ON judged.service_id = incident.service_id AND judged.window_start = confirmed_window
+WHERE incident.id = %(incident_id)s AND status <> 'RESOLVED' AND confirmed_at IS NOT NULL
+  AND kind <> 'manual'
+ON CONFLICT (incident_id, moment) WHERE actor IS NULL AND moment <> 'reopened' DO NOTHING;

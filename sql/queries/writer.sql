@@ -88,7 +88,7 @@ INSERT INTO incidents AS kept (
     id, service_id, kind, title, status, severity, window_start, first_window, confirmed_window,
     resolved_window, resolve_reason, observed, z, guarded_z, peak_z, baseline_windows,
     baseline_errors, baseline_squares, guarded_windows, guarded_errors, guarded_squares,
-    guarded_records, settings_version, opened_at, confirmed_at, resolved_at, detected_late,
+    guarded_records, settings_version, decided_by, opened_at, confirmed_at, resolved_at, detected_late,
     calm_windows, absorbed, hot_window, machine_status, machine_severity, incarnation, "offset",
     clock_start)
 VALUES (
@@ -96,7 +96,7 @@ VALUES (
     %(first_window)s, %(confirmed_window)s, %(resolved_window)s, %(resolve_reason)s,
     %(observed)s, %(z)s, %(guarded_z)s, %(peak_z)s, %(baseline_windows)s, %(baseline_errors)s,
     %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s, %(guarded_squares)s,
-    %(guarded_records)s, %(settings_version)s, %(opened_at)s, %(confirmed_at)s,
+    %(guarded_records)s, %(settings_version)s, %(decided_by)s, %(opened_at)s, %(confirmed_at)s,
     %(resolved_at)s, %(detected_late)s, %(calm_windows)s, %(absorbed)s, %(hot_window)s, %(status)s,
     %(severity)s, %(incarnation)s, %(offset)s, %(clock_start)s)
 ON CONFLICT (id) DO UPDATE SET
@@ -122,6 +122,7 @@ ON CONFLICT (id) DO UPDATE SET
     guarded_squares = excluded.guarded_squares,
     guarded_records = excluded.guarded_records,
     settings_version = excluded.settings_version,
+    decided_by = excluded.decided_by,
     confirmed_at = excluded.confirmed_at,
     resolved_at = CASE WHEN kept.person_resolved_at IS NULL
                        THEN coalesce(excluded.resolved_at, kept.resolved_at)
@@ -140,7 +141,8 @@ WHERE (excluded.incarnation, excluded."offset", excluded.clock_start)
    >= (kept.incarnation, kept."offset", kept.clock_start);
 
 -- name: insert_incident_event
--- What a person has decided on the incident goes for the detection's entries too.
+-- What a person has decided on the incident goes for the detection's entries too: while they have
+-- it resolved, its end is no news, and its confirmation waits until it is open again.
 INSERT INTO incident_events (
     incident_id, moment, at, window_start, severity, status, assignee, count, z)
 SELECT id, %(moment)s, %(at)s, %(window_start)s,
@@ -150,17 +152,20 @@ SELECT id, %(moment)s, %(at)s, %(window_start)s,
        assignee, %(count)s, %(z)s
 FROM incidents
 WHERE id = %(incident_id)s
+  AND NOT (person_resolved_at IS NOT NULL AND %(moment)s IN ('confirmed', 'resolved'))
 ON CONFLICT (incident_id, moment) WHERE actor IS NULL AND moment <> 'reopened' DO NOTHING;
 
--- name: reopen_incidents
+-- name: reopen_incident
 -- A person has resolved or deleted it, and a window that began after that is abnormal again.
 WITH reopened AS (
     UPDATE incidents
     SET status = 'OPEN', resolved_at = NULL, person_resolved_at = NULL, deleted_at = NULL,
         updated_at = clock_timestamp()
-    WHERE id = ANY(%(ids)s) AND status = 'RESOLVED' AND machine_status = 'OPEN'
-      AND hot_window > person_resolved_at
-    RETURNING id, severity, status, assignee, hot_window
+    WHERE id = %(incident_id)s AND status = 'RESOLVED' AND machine_status = 'OPEN'
+      AND person_resolved_at < %(window_start)s
+    RETURNING id, severity, status, assignee
 )
-INSERT INTO incident_events (incident_id, moment, severity, status, assignee, window_start)
-SELECT id, 'reopened', severity, status, assignee, hot_window FROM reopened;
+INSERT INTO incident_events (
+    incident_id, moment, at, severity, status, assignee, window_start, count, z)
+SELECT id, 'reopened', %(at)s, severity, status, assignee, %(window_start)s, %(count)s, %(z)s
+FROM reopened;

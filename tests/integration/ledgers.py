@@ -1,6 +1,8 @@
 """Ledgers without a flow: what a detector says of a series, written as the flow would."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from bench.replay import GUARDED, Tables, closed_runs, replay
 from flows import detection_rows
@@ -36,3 +38,9 @@ def store(database_url: str, tables: Tables) -> list[IncidentRow]:
         writer.upsert_incidents(conn, detection_rows.incidents((1, row) for row in incidents))
         writer.insert_incident_events(conn, detection_rows.events(events))
     return incidents
+
+
+def went_on(incident_id: str, *, minutes: int = 1) -> dict[str, Any]:
+    """Return what `reopen_incidents` takes: an abnormal window that begins in so many minutes."""
+    start = datetime.now(timezone.utc) + timedelta(minutes=minutes)
+    return {"incident_id": incident_id, "window_start": start, "at": start, "count": 40, "z": 9.5}

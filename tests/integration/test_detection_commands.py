@@ -136,7 +136,8 @@ def test_version_that_cannot_be_withdrawn_is_one_line(
         )
     execute(
         database_url,
-        "update detection_settings set effective_from = now() + interval '5 minutes'"
+        "update detection_settings"
+        " set effective_from = date_trunc('minute', now()) + interval '5 minutes'"
         " where version = 2",
     )
     line = failure(tocsin("detection", "withdraw", version))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import psycopg
 import pytest
 
 from tests.integration.commands import Run, execute, failure, tocsin
@@ -47,6 +48,90 @@ def test_explain_that_disagrees_says_where_and_fails(database_url: str, tocsin: 
     done = tocsin("explain", row.incident_id)
     assert failure(done).startswith(f"tocsin: incident {row.incident_id} is not what its ledger")
     assert "  errors: stored 61, recomputed 60" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("tampering", "told"),
+    [
+        (
+            "update incidents set resolve_reason = 'zzz'",
+            "reason: invalid enum value 'zzz'",
+        ),
+        (
+            "update incidents set decided_by = ''",
+            "decided_by: invalid enum value ''",
+        ),
+        (
+            "update incidents set machine_status = 'ACKNOWLEDGED'",
+            "status: invalid enum value 'acknowledged'",
+        ),
+        (
+            "update incidents set peak_z = 'NaN'",
+            "peak z: stored nan, recomputed 117.0",
+        ),
+        (
+            "update incidents set baseline_squares = 1e30",
+            "the database cannot read what is stored: bigint out of range",
+        ),
+        (
+            "update error_windows set guarded_errors = 'NaN'",
+            "the database cannot read what is stored: cannot convert NaN to bigint",
+        ),
+        (
+            "update incidents set confirmed_window = 'infinity'",
+            "the database cannot read what is stored: cannot convert infinity to bigint",
+        ),
+        (
+            "update incidents set window_start = '20000-01-01Z'",
+            "a time is stored that is none of this age",
+        ),
+        (
+            "update detection_settings set document = '[]'",
+            "version 1 of the detection settings cannot be read: Expected `object`, got `array`",
+        ),
+        (
+            """update detection_settings set document = '{"settings": {"calm_windows": "x"}}'""",
+            "version 1 of the detection settings cannot be read: calm_windows: expected `int`",
+        ),
+        (
+            "delete from detection_settings",
+            "the detection settings cannot be read: there are no detection settings",
+        ),
+    ],
+)
+def test_explain_of_what_no_detector_can_have_written_disagrees_and_says_why(
+    database_url: str, tocsin: Run, tampering: str, told: str
+) -> None:
+    [row] = store(database_url, replayed("checkout"))
+    for column in ("resolve_reason", "decided_by", "machine_status"):
+        execute(database_url, f"alter table incidents drop constraint incidents_{column}_check")
+    execute(database_url, tampering)
+    done = tocsin("explain", row.incident_id)
+    assert failure(done).startswith(f"tocsin: incident {row.incident_id} is not what its ledger")
+    lines = done.stdout.splitlines()
+    found = lines[lines.index("DISAGREES with what is stored") :]
+    assert any(line.startswith(f"  {told}") for line in found), found
+
+
+@pytest.mark.parametrize(
+    "tampering", ["set resolve_reason = 'zzz'", "set decided_by = ''", "set machine_status = NULL"]
+)
+def test_database_refuses_words_that_the_detection_never_says(
+    database_url: str, tampering: str
+) -> None:
+    store(database_url, replayed("checkout"))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        execute(database_url, f"update incidents {tampering}")
+
+
+@pytest.mark.parametrize("document", ["[]", '{"settings": {"calm_windows": "x"}}'])
+def test_settings_that_cannot_be_read_are_one_line_of_every_command(
+    database_url: str, tocsin: Run, document: str
+) -> None:
+    execute(database_url, f"update detection_settings set document = '{document}'")
+    for command in (["show"], ["list"], ["set", "calm_windows=4"]):
+        line = failure(tocsin("detection", *command))
+        assert line.startswith("tocsin: version 1 of the detection settings cannot be read: ")
 
 
 def test_explain_without_a_database_is_one_line() -> None:

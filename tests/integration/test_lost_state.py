@@ -181,9 +181,7 @@ def test_topic_made_again_after_the_recovery_store_was_lost_goes_on_from_the_row
     assert line.query("SELECT id, baseline_windows FROM incidents") == [(incident_id, 30)]
     assert counted(line) == line.count("logs") == 35 + 35 + 17 + 40 + 30
     ledger = read_whole_ledger(line.settings.database_url, incident_id)
-    explanation = explain_stored(
-        ledger.incident, ledger.windows, ledger.book.timeline(ledger.incident.service_id)
-    )
+    explanation = explain_stored(ledger.incident, ledger.windows, ledger.timeline)
     assert (explanation.agrees, explanation.reach) == (True, Reach.FULL)
 
 

@@ -32,8 +32,8 @@ def announced(line: Line, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def burst(line: Line, errors: int = 40) -> datetime:
-    now = datetime.now(timezone.utc)
+def burst(line: Line, errors: int = 40, *, ago: timedelta = timedelta(0)) -> datetime:
+    now = datetime.now(timezone.utc) - ago
     line.send(*history(now, minutes=12))
     line.send(*[log_at(now, "ERROR", id=f"e-{number:03d}") for number in range(errors)])
     return now
@@ -99,8 +99,45 @@ def test_incident_that_a_person_resolved_is_opened_again_if_it_goes_on(line: Lin
         "open again",
         flow,
     )
-    moments = line.query("SELECT moment FROM incident_events ORDER BY seq")
-    assert moments == [("opened",), ("confirmed",), ("reopened",)]
+    entries = line.query(
+        "SELECT moment, window_start, count, z > 3 FROM incident_events ORDER BY seq"
+    )
+    assert [moment for moment, *_ in entries] == ["opened", "confirmed", "reopened"]
+    _, start, count, is_above = entries[2]
+    assert (start, is_above) == (later, True)
+    assert 5 < count <= 40
+    arrivals = f"SELECT arrival FROM logs WHERE timestamp >= '{later.isoformat()}'"
+    line.wait_for(lambda: len(line.query(arrivals)) == 40, "the logs are stored", flow)
+    assert line.query("SELECT at FROM incident_events ORDER BY seq")[2] in line.query(arrivals)
+
+
+def test_incident_that_went_on_and_ended_while_the_flow_was_away_is_told_in_order(
+    line: Line,
+) -> None:
+    """However the backlog is cut into transactions."""
+    flow = line.start_flow()
+    began = burst(line, ago=timedelta(minutes=20))
+    announced(line, 2)
+    assert flow.stop() == 0
+    line.execute(
+        "UPDATE incidents SET status = 'RESOLVED', resolved_at = now(),"
+        f" person_resolved_at = '{began.isoformat()}'"
+    )
+    later = began.replace(second=0, microsecond=0) + timedelta(minutes=2)
+    line.send(*[log_at(later, "ERROR") for _ in range(40)])
+    line.send(*[log_at(later + timedelta(minutes=n), "INFO") for n in range(1, 10)])
+    line.start_flow()
+    entries = announced(line, 4)
+    told = [(entry["moment"], entry["status"], entry["confirmed"]) for entry in entries]
+    assert told == [
+        ("opened", "OPEN", False),
+        ("confirmed", "OPEN", True),
+        ("reopened", "OPEN", True),
+        ("resolved", "RESOLVED", True),
+    ]
+    assert line.query("SELECT status::text, resolved_at FROM incidents") == [
+        ("RESOLVED", datetime.fromisoformat(entries[3]["at"].replace("Z", "+00:00")))
+    ]
 
 
 def test_incident_that_a_person_resolved_stays_so_while_only_the_same_minute_grows(

@@ -8,10 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from flows import detection_rows
+from flows.known import Place
 from sql import writer
+from sql.connect import connect
 from tests.integration.http.conftest import Api
 from tests.integration.http.test_api_incidents import add_incident, database, get
-from tests.integration.ledgers import replayed, store
+from tests.integration.http.test_api_ingest import assert_problem
+from tests.integration.ledgers import replayed, store, went_on
 from tocsin.detection import IncidentStatus
 
 __all__ = ["database"]
@@ -34,7 +37,7 @@ def resolved_by_a_person(database: psycopg.Connection, incident_id: str) -> bool
 
 
 def test_each_change_is_an_entry_with_who_made_it(api: Api, database: psycopg.Connection) -> None:
-    incident_id = add_incident(database)
+    incident_id = add_incident(database, is_confirmed=False)
     change(api, incident_id, status="ACKNOWLEDGED")
     change(api, incident_id, role="admin", status="RESOLVED", severity="LOW")
     change(api, incident_id, status="OPEN")
@@ -94,7 +97,7 @@ def test_entry_of_a_person_who_is_gone_still_names_them(
 
 
 def test_timeline_is_told_in_pages_oldest_first(api: Api, database: psycopg.Connection) -> None:
-    incident_id = add_incident(database)
+    incident_id = add_incident(database, is_confirmed=False)
     for status in ("ACKNOWLEDGED", "RESOLVED", "OPEN"):
         change(api, incident_id, status=status)
     pages = [
@@ -149,5 +152,68 @@ def test_people_and_the_detection_never_overwrite_each_other(
         ("reclassified", "ACKNOWLEDGED", "LOW"),
         ("confirmed", "ACKNOWLEDGED", "LOW"),
         ("resolved", "RESOLVED", "LOW"),
-        ("resolved", "RESOLVED", "LOW"),
     ]
+
+
+@pytest.mark.parametrize("status", ["OPEN", "ACKNOWLEDGED"])
+def test_what_the_detection_has_resolved_is_not_taken_back(
+    api: Api, database: psycopg.Connection, service: str, status: str
+) -> None:
+    """Else its service could have two open at once: the detection goes on to open the next one."""
+    [row] = store(api.settings.database_url, replayed(service))
+    path = f"/incidents/{row.incident_id}"
+    before = timeline(api, row.incident_id)
+    for changes in ({"status": status}, {"status": status, "severity": "LOW"}):
+        answer = api.client.patch(path, json=changes, headers=api.headers("operator"))
+        problem = assert_problem(answer, 409)
+        assert problem["detail"].startswith("the detection has resolved the incident, and")
+    assert timeline(api, row.incident_id) == before
+    found = get(api, path)
+    assert (found["status"], found["severity"]) == ("RESOLVED", "CRITICAL")
+
+
+@pytest.mark.parametrize("by", ["a person", "the detection"])
+def test_what_was_confirmed_while_a_person_had_it_resolved_is_told_when_it_is_open_again(
+    api: Api, database: psycopg.Connection, service: str, by: str
+) -> None:
+    tables = replayed(service)
+    [row] = tables.incidents.values()
+    opened, confirmed, _ = tables.events
+    still = replace(
+        row, status=IncidentStatus.OPEN, reason=None, resolved_start_ms=None, resolved_at_ms=None
+    )
+    weak = replace(still, confirmed_start_ms=None, confirmed_at_ms=None)
+    again = went_on(row.incident_id)
+    with connect(api.settings.database_url, name="tests", autocommit=True) as conn:
+        windows = [(Place(1, 0, found.offset), found) for found in tables.windows.values()]
+        writer.upsert_windows(conn, detection_rows.windows(windows))
+        writer.upsert_incidents(conn, detection_rows.incidents([(1, weak)]))
+        writer.insert_incident_events(conn, detection_rows.events([opened]))
+        change(api, row.incident_id, status="RESOLVED")
+        writer.upsert_incidents(conn, detection_rows.incidents([(1, still)]))
+        writer.insert_incident_events(conn, detection_rows.events([confirmed]))
+        assert [entry["moment"] for entry in timeline(api, row.incident_id)][1:] == ["resolved"]
+        if by == "a person":
+            change(api, row.incident_id, status="OPEN")
+        else:
+            writer.reopen_incidents(conn, [again, again])
+        writer.insert_incident_events(conn, detection_rows.events([confirmed]))
+    told = timeline(api, row.incident_id)
+    assert [(entry["moment"], entry["status"], entry["confirmed"]) for entry in told] == [
+        ("opened", "OPEN", False),
+        ("resolved", "RESOLVED", False),
+        ("reopened", "OPEN", False),
+        ("confirmed", "OPEN", True),
+    ]
+    assert (told[3]["window_start"], told[3]["count"], told[3]["z"]) == (
+        "2026-03-02T00:40:00Z",
+        60,
+        117.0,
+    )
+    if by == "the detection":
+        assert (told[2]["count"], told[2]["z"]) == (40, 9.5)
+        assert (
+            told[2]["at"]
+            == told[2]["window_start"]
+            == again["at"].isoformat().replace("+00:00", "Z")
+        )

@@ -1,7 +1,6 @@
 """Acknowledging, resolving, assigning, commenting, deleting: once, in order, and told."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from tests.integration.http.conftest import Api
 from tests.integration.http.test_api_changes import change, timeline
 from tests.integration.http.test_api_incidents import add_incident, database, get
 from tests.integration.http.test_api_ingest import assert_problem
-from tests.integration.ledgers import replayed
+from tests.integration.ledgers import replayed, went_on
 from tocsin.detection import IncidentStatus
 
 __all__ = ["database"]
@@ -241,17 +240,14 @@ def test_deleted_incident_that_goes_on_comes_back(
     still = replace(
         row, status=IncidentStatus.OPEN, reason=None, resolved_start_ms=None, resolved_at_ms=None
     )
-    later = datetime.now(timezone.utc) + timedelta(minutes=1)
-    going_on = replace(still, hot_start_ms=int(later.timestamp() * 1000))
     path = f"/incidents/{row.incident_id}"
     with connect(api.settings.database_url, name="tests", autocommit=True) as conn:
         writer.upsert_incidents(conn, detection_rows.incidents([(1, still)]))
         assert api.client.delete(path, headers=api.headers("admin")).status_code == 204
         writer.upsert_incidents(conn, detection_rows.incidents([(1, still)]))
-        writer.reopen_incidents(conn, [row.incident_id])
+        writer.reopen_incidents(conn, [went_on(row.incident_id, minutes=-1)])
         assert_problem(api.client.get(path, headers=api.headers()), 404)
-        writer.upsert_incidents(conn, detection_rows.incidents([(1, going_on)]))
-        writer.reopen_incidents(conn, [row.incident_id])
+        writer.reopen_incidents(conn, [went_on(row.incident_id, minutes=1)])
     assert get(api, path)["status"] == "OPEN"
     told = [moment for moment, _ in moments(api, row.incident_id)]
-    assert told == ["resolved", "deleted", "reopened"]
+    assert told == ["resolved", "deleted", "reopened", "confirmed"]

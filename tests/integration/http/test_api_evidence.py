@@ -66,6 +66,18 @@ def test_explanation_finds_out_what_was_tampered_with(
     assert "DISAGREES with what is stored" in told["lines"]
 
 
+def test_explanation_says_of_settings_that_cannot_be_read_that_they_cannot(
+    api: Api, database: psycopg.Connection, service: str
+) -> None:
+    [row] = store(api.settings.database_url, replayed(service))
+    database.execute("update detection_settings set document = '[]'")
+    told = explain(api, row.incident_id)
+    database.execute("update detection_settings set document = '{}'")
+    assert (told["agrees"], told["reach"]) == (False, "sums")
+    [why] = told["disagreements"]
+    assert why.startswith("version 1 of the detection settings cannot be read: ")
+
+
 def test_without_the_oldest_minutes_the_explanation_says_how_far_it_reaches(
     api: Api, database: psycopg.Connection, service: str
 ) -> None:

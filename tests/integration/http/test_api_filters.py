@@ -16,14 +16,14 @@ MANY = """
     insert into incidents (
         id, service_id, kind, title, severity, status, machine_status, machine_severity,
         window_start, first_window, confirmed_at, observed, peak_z, baseline_windows,
-        baseline_errors, baseline_squares, settings_version, opened_at, detected_late,
+        baseline_errors, baseline_squares, settings_version, decided_by, opened_at, detected_late,
         calm_windows, absorbed, incarnation, "offset", clock_start, hot_window)
     select md5(number::text), 'service-' || number % 500,
            case when number % 300 = 0 then 'silence' else 'errors' end::incident_kind, 'Anomaly',
            case when number % 200 = 0 then 'LOW' else 'HIGH' end::incident_severity,
            case when number % 400 = 0 then 'OPEN' else 'RESOLVED' end::incident_status,
            'RESOLVED', 'HIGH', at, at, case when number % 100 = 0 then at end, 12, 6.0, 10, 20, 50,
-           1, at, false, 0, false, 1, 7, at, at
+           1, 'plain', at, false, 0, false, 1, 7, at, at
     from (select number, now() - number * interval '1 minute' as at
           from generate_series(1, 20000) as number) as numbered
 """

@@ -17,12 +17,13 @@ INSERT_INCIDENT = """
     insert into incidents (
         id, service_id, kind, title, severity, status, machine_status, machine_severity,
         window_start, first_window, confirmed_window, confirmed_at, resolved_window, observed, z,
-        peak_z, baseline_windows, baseline_errors, baseline_squares, settings_version, opened_at,
-        detected_late, calm_windows, absorbed, incarnation, "offset", clock_start, hot_window)
+        peak_z, baseline_windows, baseline_errors, baseline_squares, settings_version, decided_by,
+        opened_at, detected_late, calm_windows, absorbed, incarnation, "offset", clock_start,
+        hot_window)
     values (
         %(id)s, %(service)s, 'errors', 'Anomaly Detected', 'HIGH', 'OPEN', 'OPEN', 'HIGH',
-        %(window)s, %(window)s, %(window)s, %(opened)s, %(resolved)s, 12, 4.5, 6.0, 10, 20, 50, 1,
-        %(opened)s,
+        %(window)s, %(window)s, %(confirmed)s, %(confirmed)s, %(resolved)s, 12,
+        4.5, 6.0, 10, 20, 50, 1, 'plain', %(opened)s,
         false, 0, false, 1, 7, %(window)s, %(window)s)
 """
 INSERT_LOG = """
@@ -45,6 +46,7 @@ def add_incident(
     *,
     opened: datetime = FIRST,
     resolved: datetime | None = None,
+    is_confirmed: bool = True,
 ) -> str:
     incident_id = secrets.token_hex(16)
     database.execute(
@@ -54,6 +56,7 @@ def add_incident(
             "service": service,
             "window": opened.replace(second=0),
             "opened": opened,
+            "confirmed": opened if is_confirmed else None,
             "resolved": resolved,
         },
     )
@@ -101,7 +104,12 @@ def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -
         "observed": 12,
         "mean": 2.0,
         "sigma": 1.0,
+        "decided_by": "plain",
         "z": 4.5,
+        "guarded_mean": None,
+        "guarded_sigma": None,
+        "guarded_z": None,
+        "guarded_windows": None,
         "peak_z": 6.0,
         "baseline_windows": 10,
         "window_start": "2026-03-02T08:00:00Z",

@@ -14,11 +14,12 @@ from tests.integration.http.conftest import Api
 from tests.integration.http.test_api_changes import change, timeline
 from tests.integration.http.test_api_incidents import add_log, database, get
 from tests.integration.http.test_api_ingest import assert_problem
-from tests.integration.ledgers import replayed, store
+from tests.integration.ledgers import replayed, store, went_on
 
 __all__ = ["database"]
 
 DETECTED = (
+    *("decided_by", "guarded_mean", "guarded_sigma", "guarded_windows"),
     *("window_start", "observed", "mean", "sigma", "z", "guarded_z", "peak_z", "baseline_windows"),
     *("confirmed_window", "resolved_window", "resolve_reason", "detected_late", "settings_version"),
 )
@@ -115,7 +116,7 @@ def test_detection_goes_on_beside_an_incident_by_hand_as_if_there_were_none(
     before = get(api, f"/incidents/{opened['id']}")
     [row] = store(api.settings.database_url, replayed(service))
     with connect(api.settings.database_url, name="tests") as conn:
-        writer.reopen_incidents(conn, [row.incident_id, opened["id"]])
+        writer.reopen_incidents(conn, [went_on(opened["id"])])
         [known] = [
             found
             for found in services.read_services(conn, windows=5)
@@ -139,7 +140,7 @@ def test_resolved_incident_by_hand_is_reopened_by_people_alone(
         writer.upsert_incidents(
             conn, detection_rows.incidents((1, row) for row in tables.incidents.values())
         )
-        writer.reopen_incidents(conn, [opened["id"]])
+        writer.reopen_incidents(conn, [went_on(opened["id"])])
     assert get(api, f"/incidents/{opened['id']}")["status"] == "RESOLVED"
     assert change(api, opened["id"], status="OPEN")["status"] == "OPEN"
 
