@@ -9,6 +9,7 @@ from flows.rebuild import incidents_from_rows, windows_from_rows
 from flows.report import incident_row, window_row
 from flows.rows import IncidentRow, Outcome, Run, WindowRow
 from flows.snapshot import (
+    SNAPSHOT_FORMAT,
     DetectorSnapshot,
     Pending,
     freeze_incidents,
@@ -18,6 +19,7 @@ from flows.snapshot import (
 )
 from flows.windows import Window, Windows
 from tocsin.detection import WINDOW_MS, ResolveReason, SettingsTimeline
+from tocsin.errors import RecoveryDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -168,7 +170,15 @@ class Detector:
 
     @classmethod
     def restore(cls, snapshot: DetectorSnapshot, timeline: SettingsTimeline) -> Detector:
-        """Return the detector of which a snapshot was taken."""
+        """Return the detector of which a snapshot was taken.
+
+        Raises RecoveryDamaged for a snapshot of another format: its fields mean something else.
+        """
+        if snapshot.format != SNAPSHOT_FORMAT:
+            raise RecoveryDamaged(
+                f"the recovery store holds snapshots of format {snapshot.format}, and this version "
+                f"of Tocsin reads {SNAPSHOT_FORMAT}"
+            )
         detector = cls(snapshot.service_id, timeline)
         detector.offset = snapshot.offset
         if snapshot.windows is not None:

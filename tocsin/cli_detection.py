@@ -2,9 +2,9 @@
 
 import getpass
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,7 +12,6 @@ import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tocsin.detection import WINDOW_MS, DetectionSettings
 from tocsin.errors import SettingsError, StorageError
@@ -21,11 +20,12 @@ from tocsin.records import EPOCH
 from tocsin.settings import load_settings
 from tocsin.settings_changes import (
     ALL_SERVICES,
-    differences,
     names,
+    own_numbers,
     read_changes,
-    scoped_differences,
+    refuse_shadows,
     shown,
+    told,
 )
 from tocsin.settings_versions import SettingsDocument, SettingsVersion, minute_of
 
@@ -48,20 +48,23 @@ def list_versions() -> None:
         history, present_ms = read_history(conn), now_ms(conn)
     in_force = [stored.version for stored in history if stored.withdrawn_at is None]
     present = _present(in_force, present_ms)
-    table = Table("version", "judges from (UTC)", "state", "made by", "services", "changes")
+    console = _plain_console()
     for stored in history:
         version = stored.version
         if stored.withdrawn_at is not None:
-            state = f"withdrawn {stored.withdrawn_at:%Y-%m-%d %H:%M} by {stored.withdrawn_by}"
+            state = "withdrawn"
         elif version is present:
             state = "judges now"
         else:
             state = "to come" if version.effective_from_ms > present_ms else "over"
-        place = (str(version.version), minute_of(version.effective_from_ms), state)
-        for scope, changes in _changes(_basis(history, stored), version):
-            # As text: a pattern such as `[ab]*` is no markup.
-            table.add_row(*map(Text, (*place, stored.created_by, scope, changes)))
-    Console().print(table)
+        begin = minute_of(version.effective_from_ms)
+        console.print(f"version {version.version} from {begin} UTC on: {state}")
+        console.print(f"  made {_minute(stored.created_at)} by {stored.created_by}")
+        if stored.withdrawn_at is not None:
+            console.print(f"  withdrawn {_minute(stored.withdrawn_at)} by {stored.withdrawn_by}")
+        for scope, changes in told(_basis(history, stored), version):
+            for change in changes:
+                console.print(f"  {scope}: {change}")
 
 
 @detection.command("show")
@@ -86,7 +89,7 @@ def show(
     since = minute_of(present.effective_from_ms)
     console.print(f"version {present.version} judges now, since {since} UTC")
     console.print(table)
-    for line in _own_numbers(present, service):
+    for line in own_numbers(present, service):
         console.print(line)
     older = present
     for version in book.versions:
@@ -94,42 +97,60 @@ def show(
             minutes = -(-(version.effective_from_ms - present_ms) // WINDOW_MS)
             begin = minute_of(version.effective_from_ms)
             console.print(f"version {version.version} follows {begin} UTC, in {minutes} min")
-            for scope, changed in _changes(older, version, service):
-                console.print(f"  {scope}: {changed}")
+            _tell(console, older, version, service)
             older = version
+
+
+_Services = Annotated[
+    str | None, typer.Option(help="Only for services whose id matches, as 'batch-*'")
+]
+_Start = Annotated[
+    str | None, typer.Option("--from", help="RFC 3339; a full minute, at least 10 minutes ahead")
+]
 
 
 @detection.command("set")
 def set_numbers(
     changes: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", show_default=False)],
-    services: Annotated[
-        str | None, typer.Option(help="Only for services whose id matches, as 'batch-*'")
+    services: _Services = None,
+    before: Annotated[
+        str | None, typer.Option(help="Ask the pattern before this one; a new one comes last")
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="RFC 3339; a full minute, at least 10 minutes ahead"),
-    ] = None,
+    start: _Start = None,
 ) -> None:
     """Make a new version with some numbers changed; it begins in 10 minutes, or when told to."""
-    from sql.detection_settings import add_version, lock_versions, read_book  # noqa: PLC0415
-
     given = read_changes(changes)
-    start_ms = None if start is None else _start_ms(start)
-    with _database() as conn, conn.transaction():
-        # Two people at once: the second one's version is built on the first one's.
-        lock_versions(conn)
-        older = read_book(conn).versions[-1]
-        document = older.document.with_change(services, given)
-        newer = SettingsVersion(older.version + 1, older.effective_from_ms, document)
-        numbers = [version.settings_of_pattern(services) for version in (older, newer)]
-        if not differences(*numbers):
-            raise SettingsError(f"that would change nothing: version {older.version} says the same")
-        version = add_version(conn, document, created_by=_user(), effective_from_ms=start_ms)
-    console = _plain_console()
-    begin = minute_of(version.effective_from_ms)
-    console.print(f"version {version.version} judges the windows from {begin} UTC on")
-    for scope, changed in _changes(older, version):
-        console.print(f"  {scope}: {changed}")
+    if before is not None and services is None:
+        raise SettingsError("--before: places the pattern of --services, which is not given")
+
+    def change(document: SettingsDocument) -> SettingsDocument:
+        changed = document.with_change(services, given)
+        if services is None or before is None:
+            return changed
+        return changed.moved(services, before)
+
+    _make_version(change, start)
+
+
+@detection.command("move")
+def move(
+    pattern: Annotated[str, typer.Argument(help="A pattern, as `show` lists it")],
+    before: Annotated[
+        str | None, typer.Option(help="Ask it before this one; without it, last")
+    ] = None,
+    start: _Start = None,
+) -> None:
+    """Make a new version that asks a pattern earlier or later; the first that matches counts."""
+    _make_version(lambda document: document.moved(pattern, before), start)
+
+
+@detection.command("remove")
+def remove(
+    pattern: Annotated[str, typer.Argument(help="A pattern, as `show` lists it")],
+    start: _Start = None,
+) -> None:
+    """Make a new version without a pattern: its services are judged as they are without it."""
+    _make_version(lambda document: document.without(pattern), start)
 
 
 @detection.command("withdraw")
@@ -165,35 +186,40 @@ def _basis(history: "list[StoredVersion]", newer: "StoredVersion") -> SettingsVe
     return versions[-1] if versions else SettingsVersion(1, 0, SettingsDocument())
 
 
-def _own_numbers(version: SettingsVersion, service: str | None) -> Iterator[str]:
-    """Say which patterns have numbers of their own, and which of them judges a service."""
-    overrides = version.document.overrides
-    if service is not None:
-        index = version.document.override_of(service)
-        if index is not None:
-            yield f"judged as the services like {overrides[index].services}"
-        return
-    for override in overrides:
-        own = version.settings_of_pattern(override.services)
-        telling = differences(version.settings_of_pattern(None), own)
-        numbers = ", ".join(f"{name} {value} instead of {most}" for name, most, value in telling)
-        yield f"services like {override.services}: {numbers or 'as all others'}"
+def _make_version(
+    change: Callable[[SettingsDocument], SettingsDocument], start: str | None
+) -> None:
+    """Add a version whose document is that of the newest one, changed, and tell of it."""
+    from sql.detection_settings import add_version, lock_versions, read_book  # noqa: PLC0415
+
+    start_ms = None if start is None else _start_ms(start)
+    with _database() as conn, conn.transaction():
+        # Two people at once: the second one's version is built on the first one's.
+        lock_versions(conn)
+        older = read_book(conn).versions[-1]
+        document = change(older.document)
+        newer = SettingsVersion(older.version + 1, older.effective_from_ms, document)
+        newer.check()
+        refuse_shadows(older.document, document)
+        if not told(older, newer):
+            raise SettingsError(f"that would change nothing: version {older.version} says the same")
+        version = add_version(conn, document, created_by=_user(), effective_from_ms=start_ms)
+    console = _plain_console()
+    begin = minute_of(version.effective_from_ms)
+    console.print(f"version {version.version} judges the windows from {begin} UTC on")
+    _tell(console, older, version)
 
 
-def _changes(
-    before: SettingsVersion, after: SettingsVersion, service: str | None = None
-) -> list[tuple[str, str]]:
-    """Return (services, what changes for them); one line at least."""
-    if service is not None:
-        own = differences(before.settings_for(service), after.settings_for(service))
-        found = [(service, own)] if own else []
-    else:
-        found = scoped_differences(before, after)
-    lines = [
-        (scope, ", ".join(f"{name} {old} -> {new}" for name, old, new in changes))
-        for scope, changes in found
-    ]
-    return lines or [(service or ALL_SERVICES, "nothing")]
+def _tell(
+    console: Console, before: SettingsVersion, after: SettingsVersion, service: str | None = None
+) -> None:
+    """Print what changes for whom; one line at least."""
+    for scope, changes in told(before, after, service) or [(service or ALL_SERVICES, ["nothing"])]:
+        console.print(f"  {scope}: {', '.join(changes)}")
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M}"
 
 
 def _settings_of(version: SettingsVersion, service: str | None) -> DetectionSettings:

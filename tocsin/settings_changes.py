@@ -1,15 +1,16 @@
-"""Changes of the detection settings as a person types them: NAME=VALUE."""
+"""Changes of the detection settings: as a person types them, and in words."""
 
 import difflib
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from msgspec import Raw, structs
 
 from tocsin.detection import DetectionSettings, Preset
 from tocsin.errors import SettingsError
-from tocsin.settings_versions import FIXED, SettingsVersion
+from tocsin.settings_versions import FIXED, SettingsDocument, SettingsVersion
 
 ALL_SERVICES = "all services"
 
@@ -43,17 +44,61 @@ def differences(before: DetectionSettings, after: DetectionSettings) -> list[tup
     return [(name, old, new) for name, old, new in pairs if old != new]
 
 
-def scoped_differences(
-    before: SettingsVersion, after: SettingsVersion
-) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return for whom what differs: all services, then each pattern with what is its own."""
+def told(
+    before: SettingsVersion, after: SettingsVersion, service: str | None = None
+) -> list[tuple[str, list[str]]]:
+    """Say for whom what changes: for all services, then each pattern with what is its own.
+
+    service: say it of this one alone. Nothing where no service is judged by other numbers.
+    """
+    if service is not None:
+        own = differences(before.settings_for(service), after.settings_for(service))
+        return [(service, _arrows(own))] if own else []
     common = differences(before.settings_of_pattern(None), after.settings_of_pattern(None))
-    found = [(ALL_SERVICES, common)]
-    overrides = [*before.document.overrides, *after.document.overrides]
-    for pattern in dict.fromkeys(override.services for override in overrides):
+    found = [(ALL_SERVICES, _arrows(common))]
+    older, newer = (_patterns(version) for version in (before, after))
+    for pattern in dict.fromkeys([*older, *newer]):
         own = differences(before.settings_of_pattern(pattern), after.settings_of_pattern(pattern))
-        found.append((pattern, [change for change in own if change not in common]))
-    return [(services, changes) for services, changes in found if changes]
+        lines = _arrows(change for change in own if change not in common)
+        if pattern not in newer:
+            lines.append("no numbers of their own any more")
+        found.append((pattern, lines))
+    stay = [pattern for pattern in older if pattern in newer]
+    order = [pattern for pattern in newer if pattern in older]
+    if order != stay:
+        found.append(("patterns", [f"asked in the order {', '.join(newer)}"]))
+    return [(services, lines) for services, lines in found if lines]
+
+
+def own_numbers(version: SettingsVersion, service: str | None) -> Iterator[str]:
+    """Say which patterns have numbers of their own, and which of them judges a service."""
+    document = version.document
+    if service is not None:
+        index = document.override_of(service)
+        if index is not None:
+            yield f"judged as the services like {document.overrides[index].services}"
+        return
+    shadows = dict(document.shadows())
+    for pattern in _patterns(version):
+        if pattern in shadows:
+            yield f"services like {pattern}: judged as those like {shadows[pattern]}, asked first"
+            continue
+        telling = differences(
+            version.settings_of_pattern(None), version.settings_of_pattern(pattern)
+        )
+        numbers = ", ".join(f"{name} {value} instead of {most}" for name, most, value in telling)
+        yield f"services like {pattern}: {numbers or 'as all others'}"
+
+
+def refuse_shadows(older: SettingsDocument, newer: SettingsDocument) -> None:
+    """Raise SettingsError where a change would leave no service to a pattern."""
+    known = older.shadows()
+    for pattern, first in newer.shadows():
+        if (pattern, first) not in known:
+            raise SettingsError(
+                f"no service would be left to {pattern}: all like it match {first}, which is asked "
+                f"first; give --before {shlex.quote(first)}, or `tocsin detection remove` one"
+            )
 
 
 def shown(value: object) -> str:
@@ -63,6 +108,14 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+
+
+def _arrows(changes: Iterable[tuple[str, str, str]]) -> list[str]:
+    return [f"{name} {old} -> {new}" for name, old, new in changes]
+
+
+def _patterns(version: SettingsVersion) -> list[str]:
+    return [override.services for override in version.document.overrides]
 
 
 def _json(name: str, value: str) -> str:

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tocsin.detection import WINDOW_MS, DetectionSettings, SettingsTimeline
-from tocsin.errors import SettingsError
+from tocsin.errors import NotFound, SettingsError
+from tocsin.patterns import covers
 from tocsin.records import EPOCH
 
 LEAD_MS = 10 * 60_000
@@ -51,14 +52,57 @@ class SettingsDocument(Struct, frozen=True, forbid_unknown_fields=True):
         matching = (fnmatchcase(service_id, override.services) for override in self.overrides)
         return next((index for index, matches in enumerate(matching) if matches), None)
 
+    def overriding(self, pattern: str) -> int | None:
+        """Return the index of the override that all services like a pattern take, if one is."""
+        covering = (covers(override.services, pattern) for override in self.overrides)
+        return next((index for index, covered in enumerate(covering) if covered), None)
+
+    def shadows(self) -> list[tuple[str, str]]:
+        """Return each pattern that no service takes, with the one before it that takes them."""
+        firsts = (
+            (override.services, self.overrides[self.overriding(override.services) or 0].services)
+            for override in self.overrides
+        )
+        return [(pattern, first) for pattern, first in firsts if first != pattern]
+
     def with_change(self, services: str | None, changes: dict[str, Raw]) -> "SettingsDocument":
-        """Return the document with some settings changed, for all services or for a pattern."""
+        """Return the document with some settings changed, for all services or for a pattern.
+
+        A pattern that is new comes last.
+        """
         if services is None:
             return SettingsDocument({**self.settings, **changes}, self.overrides)
         known = {override.services: override.settings for override in self.overrides}
         known[services] = {**known.get(services, {}), **changes}
         overrides = [Override(pattern, settings) for pattern, settings in known.items()]
         return SettingsDocument(self.settings, overrides)
+
+    def without(self, services: str) -> "SettingsDocument":
+        """Return the document without a pattern and its numbers. Raises NotFound."""
+        place = self.place_of(services)
+        return SettingsDocument(
+            self.settings, [*self.overrides[:place], *self.overrides[place + 1 :]]
+        )
+
+    def moved(self, services: str, before: str | None) -> "SettingsDocument":
+        """Return the document with a pattern right before another one, or last. Raises NotFound."""
+        own = self.overrides[self.place_of(services)]
+        if before == services:
+            return self
+        others = self.without(services)
+        place = len(others.overrides) if before is None else others.place_of(before)
+        overrides = [*others.overrides[:place], own, *others.overrides[place:]]
+        return SettingsDocument(self.settings, overrides)
+
+    def place_of(self, services: str) -> int:
+        """Return the index of the override with a pattern. Raises NotFound."""
+        for place, override in enumerate(self.overrides):
+            if override.services == services:
+                return place
+        raise NotFound(
+            f"no services like {services} have numbers of their own, `tocsin detection show` lists"
+            " the patterns"
+        )
 
 
 class SettingsVersion(Struct, frozen=True):
@@ -77,11 +121,14 @@ class SettingsVersion(Struct, frozen=True):
         return self._settings(changes)
 
     def settings_of_pattern(self, services: str | None) -> DetectionSettings:
-        """Return the numbers of the override with this pattern; None: of all that have none."""
+        """Return the numbers that judge all services like this; None: those that have no override.
+
+        An override that comes before it and matches all of them counts, not its own.
+        """
         changes = dict(self.document.settings)
-        for override in self.document.overrides:
-            if override.services == services:
-                changes |= override.settings
+        index = None if services is None else self.document.overriding(services)
+        if index is not None:
+            changes |= self.document.overrides[index].settings
         return self._settings(changes)
 
     def check_numbers(self) -> None:

@@ -67,6 +67,11 @@ def confirmed(timeline: SettingsTimeline = GUARDED) -> Stored:
     return stored(Service(timeline).minutes([1, 2] * 12 + [60, 45, 50] + [1, 2] * 4), timeline)
 
 
+def by_a_breach() -> Stored:
+    outage = [1, 2] * 12 + [60, 45, 50] + [1, 2] * 5
+    return stored(Service().minutes([*outage, 20] + [1, 2] * 4))
+
+
 def still_open() -> Stored:
     return stored(Service().minutes([1, 2] * 12 + [60, 45, 1, 2]))
 
@@ -102,6 +107,7 @@ CASES: dict[str, Callable[[], Stored]] = {
     "weak": weak,
     "confirmed": confirmed,
     "plain": lambda: confirmed(PLAIN),
+    "by a breach": by_a_breach,
     "still open": still_open,
     "followed by late records": followed_by_late_records,
     "opened late": opened_late,
