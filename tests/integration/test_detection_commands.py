@@ -110,7 +110,7 @@ def test_pattern_that_a_broader_one_leaves_nothing_to_is_refused_or_placed_befor
     )
     done = tocsin(*late, "--before", "*")
     assert done.stdout.splitlines()[1:] == ["  batch-*: minimum_count 9 -> 20"]
-    assert "minimum_count 5 -> 20\n" in tocsin("detection", "show", "batch-7").stdout
+    assert "minimum_count 9 -> 20\n" in tocsin("detection", "show", "batch-7").stdout
     assert "minimum_count 5 -> 9\n" in tocsin("detection", "show", "checkout").stdout
     assert "version 3" in tocsin("detection", "list").stdout
     line = failure(tocsin("detection", "move", "*", "--before", "batch-*"))
