@@ -92,6 +92,7 @@ def test_evidence_of_an_incident_by_hand_outlives_the_logs(
     opened = open_incident(api, started_at=(now - timedelta(hours=1)).isoformat())
     for number in range(50):
         add_log(database, now - timedelta(minutes=50 - number, microseconds=number))
+    database.execute("delete from positions")
     topic = "insert into topics (topic_id, name) values ('manual', 't') returning incarnation"
     [(incarnation,)] = database.execute(topic).fetchall()
     for stage in ("logs", "detection"):
