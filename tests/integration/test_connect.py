@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sql.connect import BoundedAsyncConnection, SilentDatabase, Succession, connect
+from tests.conftest import as_role
 from tests.faults.proxy import TcpProxy
 
 PATIENCE_S = 0.5
@@ -23,7 +24,8 @@ def proxy(database_url: str) -> Iterator[TcpProxy]:
 
 @pytest.fixture
 def proxied(proxy: TcpProxy, database_url: str) -> str:
-    place = urlsplit(database_url)
+    """As the flow connects: its role must suffice to end its own session before."""
+    place = urlsplit(as_role(database_url, "tocsin_flow"))
     return place._replace(netloc=f"{place.netloc.rpartition(':')[0]}:{proxy.port}").geturl()
 
 
