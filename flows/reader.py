@@ -26,7 +26,7 @@ from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
+from tocsin.topics import REQUEST_TIMEOUT_S, SOCKET_TIMEOUT_MS, unreachable
 
 log = structlog.get_logger()
 
@@ -268,8 +268,7 @@ def _consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # see _find_place
-        # A fetch waits for 25 ms at most: who does not answer for so long is not there any more.
-        "socket.timeout.ms": 10_000,
+        "socket.timeout.ms": SOCKET_TIMEOUT_MS,
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 5,
         # A broker may look for new records only a few times while it lets a fetch wait.

@@ -12,7 +12,7 @@ from msgspec import Struct
 from tocsin.batches import DeadLetter
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S
+from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S, SOCKET_TIMEOUT_MS
 
 log = structlog.get_logger()
 
@@ -73,6 +73,7 @@ class ConfirmedProducer:
                 "allow.auto.create.topics": False,
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
+                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
                 "queue.buffering.max.kbytes": _QUEUE_KIB,
                 "batch.num.messages": batch_messages,

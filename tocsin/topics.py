@@ -10,6 +10,8 @@ from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
 
 REQUEST_TIMEOUT_S = 15.0
+SOCKET_TIMEOUT_MS = 10_000
+"""Who does not answer for so long is not there any more: the connection is given up."""
 PARTITIONER = "murmur2_random"
 """Java's default partitioner; the key is the service id, so a service keeps to one partition."""
 
@@ -23,6 +25,7 @@ def admin_client(settings: Settings) -> AdminClient:
         {
             "bootstrap.servers": settings.kafka_bootstrap,
             "client.id": "tocsin-admin",
+            "socket.timeout.ms": SOCKET_TIMEOUT_MS,
             "log_level": 2,
         }
     )
@@ -64,7 +67,8 @@ def describe_topic(
     A topic that was deleted and made again has another id: its offsets start anew.
     Raises TopicMissing, or BrokerError when the broker cannot be reached.
     """
-    admin = admin or admin_client(settings)
+    if admin is None:  # a client that has nothing to do is falsy
+        admin = admin_client(settings)
     future = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
     try:
         topic = future.result()

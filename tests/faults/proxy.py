@@ -17,11 +17,13 @@ class TcpProxy:
     """Forwards what comes to `port` to a target, while it is not told to stand still.
 
     target: port on loopback; set it before the first connection comes.
+    accepted: connections that came, also those that nothing was forwarded on yet.
     """
 
     def __init__(self) -> None:
         self.port = free_port()
         self.target = 0
+        self.accepted = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,11 +54,6 @@ class TcpProxy:
         """Never forward anything again on the connections of now, nor close them; new ones work."""
         self._do(self._forget())
 
-    @property
-    def connections(self) -> int:
-        """How many there are, also those that nothing was forwarded on yet."""
-        return len(self._tasks)
-
     def _do(self, what: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
@@ -85,6 +82,7 @@ class TcpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         # Another task than the one that the server watches, which it would cancel with a word.
         task = asyncio.create_task(self._forward(reader, writer, self._gate))
         self._tasks.add(task)

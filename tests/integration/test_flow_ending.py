@@ -91,9 +91,9 @@ def test_flow_ends_while_a_commit_hangs(hanging: Hanging) -> None:
 def test_flow_ends_while_it_connects_anew_to_a_database_that_hangs(hanging: Hanging) -> None:
     flow = hanging.started_flow(patience_s=1)
     hanging.proxy.stand_still()
-    former = hanging.proxy.connections
+    former = hanging.proxy.accepted
     hanging.line.send(log_at(datetime.now(timezone.utc)))
-    hanging.line.wait_for(lambda: hanging.proxy.connections > former, "a new connection", flow)
+    hanging.line.wait_for(lambda: hanging.proxy.accepted > former, "a new connection", flow)
     said = require_end(flow)
     assert said.startswith("tocsin: stopped while nothing could be stored (")
     hanging.proxy.resume()
@@ -106,9 +106,9 @@ def test_flow_ends_while_it_asks_a_database_that_hangs_for_the_recent_ids(
     assert hanging.started_flow().stop() == 0
     flow = hanging.start_flow()
     hanging.proxy.stand_still()
-    former = hanging.proxy.connections
+    former = hanging.proxy.accepted
     hanging.line.send(log_at(datetime.now(timezone.utc), id="a"))
-    hanging.line.wait_for(lambda: hanging.proxy.connections > former, "a new connection", flow)
+    hanging.line.wait_for(lambda: hanging.proxy.accepted > former, "a new connection", flow)
     assert require_end(flow).startswith("tocsin: stopped while ")
     hanging.proxy.resume()
     require_all_stored(hanging.line, 2)
@@ -117,7 +117,7 @@ def test_flow_ends_while_it_asks_a_database_that_hangs_for_the_recent_ids(
 def test_flow_that_starts_ends_while_the_database_hangs(hanging: Hanging) -> None:
     hanging.proxy.stand_still()
     flow = hanging.start_flow(wait=False)
-    wait_until(lambda: hanging.proxy.connections, "a connection", deadline_s=WAIT_S)
+    wait_until(lambda: hanging.proxy.accepted, "a connection", deadline_s=WAIT_S)
     assert "cannot be reached: " in require_end(flow)
 
 
