@@ -5,16 +5,21 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import bcrypt
 import httpx
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from psycopg import sql
 
-from api.accounts import create_key, create_user
+from api.accounts import create_key
+from sql.audit import command_line
+from sql.reader import with_reader
+from sql.users import UserTable
 from stack.broker import Broker
 from stack.ports import free_port
 from stack.processes import Process, end_with_starter
@@ -26,6 +31,12 @@ from tocsin.topics import create_topics
 
 PASSWORD = "correct horse battery"
 WAIT_S = 30
+
+
+@cache
+def _cheap_hash() -> str:
+    """Return a hash of PASSWORD that takes no quarter of a second to make and to compare."""
+    return bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 
 class Person(NamedTuple):
@@ -127,8 +138,11 @@ class Api:
     def person(self, role: str = "viewer") -> Person:
         """Make a person of this role and log them in."""
         email = f"{role}-{secrets.token_hex(4)}@example.org"
-        user_id = str(create_user(self.settings, email, PASSWORD, role).id)
-        return self.log_in(email, user_id=user_id)
+        made = with_reader(
+            self.settings.database_url,
+            lambda reader: UserTable(reader).insert(email, _cheap_hash(), role, by=command_line()),
+        )
+        return self.log_in(email, user_id=str(made.id))
 
     def log_in(self, email: str, password: str = PASSWORD, *, user_id: str = "") -> Person:
         """Log a person in."""
@@ -219,6 +233,29 @@ def api(
             yield shared
         finally:
             shared.stop()
+
+
+@pytest.fixture(scope="session")
+def beside(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Api]]:
+    """A function that starts another API on the database and topic of `api`, set otherwise."""
+    started: list[Api] = []
+
+    def start(**environ: str) -> Api:
+        shared = {name: value for name, value in api.environ.items() if name != "TOCSIN_API_PORT"}
+        own = Api({**shared, **environ}, tmp_path_factory.mktemp("beside") / "api.log")
+        started.append(own)
+        own.start()
+        return own
+
+    yield start
+    for own in started:
+        own.stop()
+
+
+@pytest.fixture(scope="session")
+def small(beside: Callable[..., Api]) -> Api:
+    """An API that takes 20,000 bytes and 10 records at once, shared by all tests."""
+    return beside(TOCSIN_MAX_BODY_BYTES="20000", TOCSIN_MAX_BATCH_RECORDS="10")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,18 +15,8 @@ HEAD = b"POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\
 
 
 @pytest.fixture(scope="module")
-def impatient(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    own = Api(
-        {
-            **{name: value for name, value in api.environ.items() if name != "TOCSIN_API_PORT"},
-            "TOCSIN_CLIENT_TIMEOUT_S": "0.5",
-            "TOCSIN_KEEP_ALIVE_S": "1.5",
-        },
-        tmp_path_factory.mktemp("impatient") / "api.log",
-    )
-    own.start()
-    yield own
-    own.stop()
+def impatient(beside: Callable[..., Api]) -> Api:
+    return beside(TOCSIN_CLIENT_TIMEOUT_S="0.5", TOCSIN_KEEP_ALIVE_S="1.5")
 
 
 def drip(api: Api, head: bytes, drops: bytes) -> bytes:

@@ -1,12 +1,15 @@
 """Headers that protect whoever reads an answer, and which pages may read it (CORS)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Literal
 
 import httpx
 import pytest
 
+from api.cors import Cors
 from tests.integration.http.conftest import PASSWORD, Api
-from tests.integration.http.test_api_process import assert_refuses_to_boot
+from tocsin.errors import SettingsError
+from tocsin.settings import Settings
 
 PAGE = "https://board.example.org"
 
@@ -51,23 +54,8 @@ def test_no_page_of_another_origin_is_let_in_unless_it_is_set(api: Api) -> None:
 
 
 @pytest.fixture(scope="module")
-def make_open(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Api]]:
-    made: list[Api] = []
-
-    def make(**environ: str) -> Api:
-        shared = {name: value for name, value in api.environ.items() if name != "TOCSIN_API_PORT"}
-        made.append(Api({**shared, **environ}, tmp_path_factory.mktemp("open") / "api.log"))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for own in made:
-        own.stop()
-
-
-@pytest.fixture(scope="module")
-def open_api(make_open: Callable[..., Api]) -> Api:
-    return make_open(
+def open_api(beside: Callable[..., Api]) -> Api:
+    return beside(
         TOCSIN_CORS_ORIGINS=f"{PAGE}, http://localhost:3000",
         TOCSIN_CORS_CREDENTIALS="yes",
         TOCSIN_HSTS_S="31536000",
@@ -129,8 +117,8 @@ def test_behind_tls_browsers_are_told_to_insist_on_it(open_api: Api) -> None:
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_any_origin_may_be_let_in_but_with_no_credentials(make_open: Callable[..., Api]) -> None:
-    answer = ask(make_open(TOCSIN_CORS_ORIGINS="*"), "/healthz", origin=PAGE)
+def test_any_origin_may_be_let_in_but_with_no_credentials(beside: Callable[..., Api]) -> None:
+    answer = ask(beside(TOCSIN_CORS_ORIGINS="*"), "/healthz", origin=PAGE)
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
 
@@ -146,9 +134,9 @@ def test_any_origin_may_be_let_in_but_with_no_credentials(make_open: Callable[..
         ("null", "no"),
     ],
 )
-def test_what_is_no_safe_list_of_origins_is_refused_at_the_start(
-    make_api: Callable[..., Api], origins: str, credentials: str
+def test_what_is_no_safe_list_of_origins_is_refused(
+    origins: str, credentials: Literal["no", "yes"]
 ) -> None:
-    api = make_api()
-    api.environ.update(TOCSIN_CORS_ORIGINS=origins, TOCSIN_CORS_CREDENTIALS=credentials)
-    assert_refuses_to_boot(api, "TOCSIN_CORS_ORIGINS: ")
+    settings = Settings(cors_origins=origins, cors_credentials=credentials)
+    with pytest.raises(SettingsError, match=r"^TOCSIN_CORS_ORIGINS: "):
+        Cors(settings)

@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -336,20 +336,12 @@ def test_access_token_does_not_ingest(api: Api, service: str) -> None:
     assert_problem(api.ingest(record(service), **api.headers("admin")), 401)
 
 
-def test_requests_over_the_limits_are_refused_as_too_large(
-    make_api: Callable[..., Api], service: str
-) -> None:
-    small = make_api(TOCSIN_MAX_BODY_BYTES="20000", TOCSIN_MAX_BATCH_RECORDS="10")
-    small.start()
+def test_requests_over_the_limits_are_refused_as_too_large(small: Api, service: str) -> None:
     assert_problem(small.ingest([record(service)] * 11), 413)
     assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)
 
 
-def test_answer_reaches_a_client_that_sends_far_too_much(
-    make_api: Callable[..., Api], service: str
-) -> None:
-    small = make_api(TOCSIN_MAX_BODY_BYTES="20000")
-    small.start()
+def test_answer_reaches_a_client_that_sends_far_too_much(small: Api, service: str) -> None:
     piece = b"x" * 1_000_000
 
     def chunks() -> Iterator[bytes]:

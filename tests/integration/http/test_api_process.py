@@ -35,6 +35,7 @@ from tocsin.topics import create_topics
             {"TOCSIN_LIMIT_STORAGE": "redis://h:secret:1/0", "TOCSIN_API_WORKERS": "2"},
             "TOCSIN_LIMIT_STORAGE: no such URL",
         ),
+        ({"TOCSIN_CORS_ORIGINS": "null"}, "TOCSIN_CORS_ORIGINS: "),
         ({"TOCSIN_API_PORT": "0"}, "TOCSIN_API_PORT"),
         ({"TOCSIN_API_HOST": "203.0.113.7"}, "TOCSIN_API_HOST"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/none"}, "cannot be reached"),
