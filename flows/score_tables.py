@@ -1,0 +1,129 @@
+"""A backtest's scores as tables in a terminal, eighty columns wide."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flows.score_frames import told
+from flows.scorecard import CandidateScore, Scorecard, View, changed
+from flows.scoring import Measures
+
+CANDIDATES_MAX: Final = 20
+SERVICES_MAX: Final = 10
+_NONE: Final = "-"
+
+
+def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
+    """Return what is to be shown of every view; of services only in the first."""
+    for number, card in enumerate(cards):
+        yield _scores(card)
+        if card.live is not None and len(card.candidates) > 1:
+            yield _changes(card)
+        left_out = len(card.candidates) - CANDIDATES_MAX
+        if left_out > 0:
+            yield f"{left_out} more settings: the page and the files have them"
+        if number == 0:
+            yield from _services(card)
+
+
+def ratio(value: float | None) -> str:
+    """Show a share with three decimals."""
+    return _NONE if value is None else f"{value:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """Show a duration in whole seconds."""
+    return _NONE if value is None else f"{value:.0f} s"
+
+
+def _scores(card: Scorecard) -> Table:
+    moment = "confirmed incidents" if card.view is View.CONFIRMED else "all incidents, as opened"
+    table = _table(f"{moment}: {len(card.labels.incidents)} labels", "settings", *_HEADS)
+    for score in _shown(card):
+        table.add_row(Text(score.candidate.name), *(show(score.total) for show in _CELLS))
+    return table
+
+
+def _changes(card: Scorecard) -> Table:
+    table = _table("against live", "settings", "new", "gone", "earlier", "later")
+    for score in _shown(card):
+        if score.changes is not None:
+            cells = (str(count) for count in told(score.changes).values())
+            table.add_row(Text(score.candidate.name), *cells)
+    return table
+
+
+def _services(card: Scorecard) -> Iterator[RenderableType]:
+    """Yield the services that matter most, of live and of the best other settings."""
+    others = [score for score in card.ranked if score is not card.live]
+    best = next((score for score in others if changed(score.changes)), next(iter(others), None))
+    pair = [score for score in (card.live, best) if score is not None]
+    services = busiest_services(card)
+    if not pair or not services:
+        return
+    names = " / ".join(score.candidate.name for score in pair)
+    heads = ("labels", "incidents", "hits", "false", "detect med.")
+    table = _table(f"by service: {names}", "service", *heads)
+    for service_id in services[:SERVICES_MAX]:
+        own = [score.by_service.get(service_id) for score in pair]
+        labels = str(sum(one.service_id == service_id for one in card.labels.incidents))
+        shows: tuple[Callable[[Measures], str], ...] = (
+            lambda one: str(one.incidents),
+            lambda one: str(one.hits),
+            lambda one: str(one.false),
+            lambda one: seconds(one.detect_median_s),
+        )
+        cells = (" / ".join(show(one) if one else "0" for one in own) for show in shows)
+        table.add_row(Text(_printable(service_id)), labels, *cells)
+    yield table
+    left_out = len(services) - SERVICES_MAX
+    if left_out > 0:
+        yield f"{left_out} more services: the files have them"
+
+
+def busiest_services(card: Scorecard) -> list[str]:
+    """Return the services about which anything is said, the most different and busiest first."""
+    weight: dict[str, tuple[int, int]] = {}
+    for score in card.candidates:
+        for service_id, own in score.by_service.items():
+            differing, incidents = weight.get(service_id, (0, 0))
+            weight[service_id] = (differing, incidents + own.incidents + own.labels)
+        for change in score.changes or ():
+            differing, incidents = weight.get(change.service_id, (0, 0))
+            weight[change.service_id] = (differing + changed([change]), incidents)
+    return sorted(weight, key=lambda service_id: (weight[service_id], service_id), reverse=True)
+
+
+def _shown(card: Scorecard) -> list[CandidateScore]:
+    """Return the best candidates, live before all."""
+    best = [score for score in card.ranked if score is not card.live]
+    return ([card.live] if card.live else []) + best[: CANDIDATES_MAX - (card.live is not None)]
+
+
+def _table(title: str, first: str, *heads: str) -> Table:
+    table = Table(title=Text(_printable(title)), title_justify="left", padding=(0, 0, 0, 1))
+    table.add_column(first, overflow="fold")
+    for head in heads:
+        table.add_column(head, justify="right")
+    return table
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+_COLUMNS: Final[dict[str, Callable[[Measures], str]]] = {
+    "inci-\ndents": lambda one: str(one.incidents),
+    "preci-\nsion": lambda one: ratio(one.precision),
+    "recall": lambda one: ratio(one.recall),
+    "F1": lambda one: ratio(one.f1),
+    "false per\nserv.-day": lambda one: ratio(one.false_per_service_day),
+    "dupl.": lambda one: str(one.duplicates),
+    "detect\nmedian": lambda one: seconds(one.detect_median_s),
+    "detect\np95": lambda one: seconds(one.detect_p95_s),
+}
+_HEADS: Final = tuple(_COLUMNS)
+_CELLS: Final = tuple(_COLUMNS.values())
