@@ -71,17 +71,18 @@ def read_labels(path: Path, *, complete: bool = True) -> Labels:
     return Labels(incidents=tuple(incidents), ignored=tuple(ignored), complete=complete)
 
 
-def check_services(labels: Labels, services: Iterable[str], where: str) -> None:
-    """Raise LabelsError where labels are of services that have no record in the range."""
+def of_services(labels: Labels, services: Iterable[str], where: str) -> tuple[Labels, str | None]:
+    """Return the labels of services that have records, and a line on those of others, if any."""
     known = list(services)
     unknown = sorted(labels.services.difference(known))
     if not unknown:
-        return
+        return labels, None
     named = ", ".join(map(repr, unknown[:_NAMED_MAX]))
     more = f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else ""
     close = get_close_matches(unknown[0], known, n=1)
     hint = f"; is {unknown[0]!r} meant to be {close[0]!r}?" if close else ""
-    raise LabelsError(f"{where}: no record in the range is of {named}{more}{hint}")
+    told = f"{where}: labels of {named}{more} are left out: no record in the range is theirs{hint}"
+    return labels.of_services(known), told
 
 
 def _json_rows(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:

@@ -57,6 +57,16 @@ class Labels(Struct, frozen=True, kw_only=True):
         known: Iterable[Label | Interval] = (*self.incidents, *self.ignored, *self.harmless)
         return {one.service_id for one in known}
 
+    def of_services(self, services: Iterable[str]) -> "Labels":
+        """Return those of some services."""
+        own = frozenset(services)
+        return Labels(
+            incidents=tuple(one for one in self.incidents if one.service_id in own),
+            ignored=tuple(one for one in self.ignored if one.service_id in own),
+            harmless=tuple(one for one in self.harmless if one.service_id in own),
+            complete=self.complete,
+        )
+
     def within(self, begin_ms: int, end_ms: int) -> "Labels":
         """Return what counts for a range, whose end is exclusive.
 

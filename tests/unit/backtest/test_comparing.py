@@ -45,6 +45,7 @@ def test_incidents_of_which_the_other_knows_nothing_are_new_and_gone() -> None:
     gone, new = compare(before, after)
     assert (gone.what, gone.before, gone.after) == (Difference.GONE, before[0].incident, None)
     assert (new.what, new.before, new.after) == (Difference.NEW, None, after[0].incident)
+    assert told(compare(after, before)) == [("new", None), ("gone", None)]
 
 
 def test_services_are_never_mixed() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.label_files import check_services, read_labels
+from flows.label_files import of_services, read_labels
 from flows.labels import Interval, Label, Labels
 from tocsin.errors import LabelsError
 
@@ -102,17 +102,19 @@ def test_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_labels(tmp_path / "gone.csv")
 
 
-def test_labels_of_unknown_services_are_told_with_what_is_meant() -> None:
-    labels = Labels(
-        incidents=(Label(id="1", service_id="chekout", start_ms=0, end_ms=1),),
-        ignored=(Interval("search", 0, 1),),
-    )
-    check_services(labels, ["chekout", "search", "other"], "x.csv")
-    with pytest.raises(LabelsError) as raised:
-        check_services(labels, ["checkout", "search"], "x.csv")
-    assert str(raised.value) == (
-        "x.csv: no record in the range is of 'chekout'; is 'chekout' meant to be 'checkout'?"
+def test_labels_of_unknown_services_are_left_out_and_told_with_what_is_meant() -> None:
+    label = Label(id="1", service_id="chekout", start_ms=0, end_ms=1)
+    labels = Labels(incidents=(label,), ignored=(Interval("search", 0, 1),), complete=False)
+    assert of_services(labels, ["chekout", "search", "other"], "x.csv") == (labels, None)
+    kept, told = of_services(labels, ["checkout", "search"], "x.csv")
+    assert kept == Labels(ignored=labels.ignored, complete=False)
+    assert told == (
+        "x.csv: labels of 'chekout' are left out: no record in the range is theirs;"
+        " is 'chekout' meant to be 'checkout'?"
     )
     many = Labels(ignored=tuple(Interval(f"s{number}", 0, 1) for number in range(9)))
-    with pytest.raises(LabelsError, match=r"'s3', 's4' and 4 more$"):
-        check_services(many, ["checkout"], "x.csv")
+    _, told = of_services(many, ["other"], "x.csv")
+    assert told == (
+        "x.csv: labels of 's0', 's1', 's2', 's3', 's4' and 4 more are left out:"
+        " no record in the range is theirs"
+    )

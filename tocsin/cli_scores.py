@@ -1,0 +1,110 @@
+"""What `tocsin backtest` shows and writes of a replay: its scores against labels."""
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from flows.labels import Labels
+    from flows.replayed import Replay
+
+
+class ShownView(str, Enum):
+    """Which incidents are scored first and written."""
+
+    CONFIRMED = "confirmed"
+    OPENED = "opened"
+
+
+class Unlabelled(str, Enum):
+    """What an incident is that no label speaks of."""
+
+    FALSE = "false"
+    OPEN = "open"
+
+
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="CSV or JSON of what really was; else what `tocsin incidents` was told"
+    ),
+]
+UnlabelledOption = Annotated[
+    Unlabelled | None,
+    typer.Option(
+        help="What an incident without a label is; of a file false, of what was told open"
+    ),
+]
+ViewOption = Annotated[ShownView, typer.Option(help="Which incidents are scored first")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the scores to this file")]
+ParquetOption = Annotated[
+    Path | None, typer.Option("--parquet", help="Write the scores as tables to this folder")
+]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write one page with pictures")]
+
+
+class Report(Struct, frozen=True):
+    """What is asked for of a replay's scores. labels: known before the replay begins."""
+
+    labels: "Labels"
+    where: str
+    view: ShownView
+    json: Path | None
+    parquet: Path | None
+    html: Path | None
+
+
+def labels_for(
+    path: Path | None, unlabelled: Unlabelled | None, database_url: str | None
+) -> "tuple[Labels, str]":
+    """Return the labels to score against and where they are from.
+
+    database_url: None where nothing is known there. Raises LabelsError, StorageError.
+    """
+    from flows.label_files import read_labels  # noqa: PLC0415
+    from flows.labels import Labels  # noqa: PLC0415
+    from flows.said_labels import read_said_labels  # noqa: PLC0415
+
+    if path is not None:
+        return read_labels(path, complete=unlabelled is not Unlabelled.OPEN), str(path)
+    complete = unlabelled is Unlabelled.FALSE
+    if database_url is None:
+        return Labels(complete=complete), ""
+    return read_said_labels(database_url, complete=complete), "the database"
+
+
+def show_report(replay: "Replay", report: Report, console: Console) -> None:
+    """Show the scores, and write the files that are asked for. Raises TocsinError."""
+    from flows.label_files import of_services  # noqa: PLC0415
+    from flows.score_frames import write_json, write_parquet  # noqa: PLC0415
+    from flows.score_tables import tables  # noqa: PLC0415
+    from flows.scorecard import View, score_replay  # noqa: PLC0415
+
+    labels = report.labels.within(replay.begin_ms, replay.end_ms)
+    labels, told = of_services(labels, replay.series, report.where)
+    if told:
+        typer.echo(f"tocsin: {told}", err=True)
+    first = View(report.view.value)
+    cards = [score_replay(replay, labels, view) for view in sorted(View, key=lambda v: v != first)]
+    for shown in tables(cards):
+        console.print(shown)
+    if report.json is not None:
+        write_json(report.json, cards)
+    if report.parquet is not None:
+        write_parquet(report.parquet, cards)
+    if report.html is not None:
+        from flows.page import write_page  # noqa: PLC0415
+
+        write_page(report.html, cards[0])
+    _say(console, (report.json, report.parquet, report.html))
+
+
+def _say(console: Console, paths: Sequence[Path | None]) -> None:
+    for path in paths:
+        if path is not None:
+            console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
