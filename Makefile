@@ -9,7 +9,7 @@ BROKER ?= light
 export BROKER
 
 .NOTPARALLEL:
-.PHONY: help demo up show down test test-long test-faults check format bench bench-long quality pictures lock clean
+.PHONY: help demo up show down test test-long test-faults check format bench bench-long quality pictures schema lock clean
 
 help: ## list what make can do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -61,6 +61,9 @@ quality: .venv/installed-dev ## score the detection on the recorded week, beside
 
 pictures: .venv/installed-dev ## draw the pictures of docs/detection.md again
 	@$(BIN)/python -m bench.pictures
+
+schema: root-for-schema .venv/installed-dev ## write docs/schema.md again, from the comments of the database
+	@$(BIN)/python -m stack.schema_page
 
 lock: .venv/installed-dev ## pin the dependencies anew; UPGRADE=--upgrade for the newest
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/pip install --quiet uv

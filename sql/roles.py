@@ -50,7 +50,7 @@ def _role_settings(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]
 
 
 def _make(conn: psycopg.Connection, role: str) -> str | None:
-    if conn.execute(_SQL["select_role"], {"role": role}).fetchone():
+    if conn.execute(_SQL["select_role"], {"role": role}).fetchone() is not None:
         return None
     statement = SQL("CREATE ROLE {} NOLOGIN").format(Identifier(role))
     try:

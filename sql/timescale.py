@@ -29,7 +29,7 @@ def require_timescale(conn: psycopg.Connection) -> None:
     if row is None:
         raise NoTimescale(f"this PostgreSQL server has no TimescaleDB: install {_INSTALL}")
     offered, installed = row
-    _require_new_enough(offered, installed)
+    require_new_enough(offered, installed)
     try:
         conn.execute(_SQL["create_extension"])
         # The library is loaded only now, where the extension was there already.
@@ -39,8 +39,8 @@ def require_timescale(conn: psycopg.Connection) -> None:
             f"{conn.info.user} may not create the extension timescaledb: as a superuser run "
             f"`CREATE EXTENSION timescaledb` in the database {conn.info.dbname}, then migrate again"
         ) from None
-    except psycopg.OperationalError as error:
-        if "preload" not in str(error):
+    except psycopg.Error as error:
+        if "must be preloaded" not in str(error):
             raise
         raise NoTimescale(
             "TimescaleDB is installed but not loaded: add timescaledb to shared_preload_libraries "
@@ -54,7 +54,8 @@ def edition(conn: psycopg.Connection) -> Edition:
     return "community" if row is not None and row[0] == "timescale" else "apache"
 
 
-def _require_new_enough(offered: str, installed: str | None) -> None:
+def require_new_enough(offered: str, installed: str | None) -> None:
+    """Raise NoTimescale unless both are: what the server offers, what the database has of it."""
     needed = ".".join(map(str, OLDEST))
     if _numbers(offered) < OLDEST:
         raise NoTimescale(

@@ -21,6 +21,7 @@ _POLICIES = """
     where proc_schema = '_timescaledb_functions' and proc_name = %s and hypertable_name = %s
 """
 _EMPTY = """
+    deallocate all;
     drop schema if exists scoped cascade;
     drop materialized view if exists logs_per_day;
     drop materialized view if exists logs_per_hour;
