@@ -15,7 +15,9 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bench.measurement import Figure
 from bench.topic import consumer_rate, fill
 from bench.workload import wire_records
-from flows.detect import OneBook
+from flows.detect import OneBook, detector_builder
+from flows.known import NOTHING_KNOWN
+from flows.parse import parse_batch
 from flows.pipeline import Sinks, build_flow
 from flows.room import Room
 from flows.source import TopicSource
@@ -91,11 +93,10 @@ def _read(settings: Settings, records: int) -> tuple[float, float]:
     )
     sinks = Sinks(logs=_LogCounter(records, room, stopping), detection=_Nowhere())
     watch.start()
+    detect = detector_builder(OneBook(SettingsBook.of_defaults()), NOTHING_KNOWN)
     began, processor_began = time.perf_counter(), time.process_time()
     try:
-        cli_main(
-            build_flow(source, sinks, OneBook(SettingsBook.of_defaults())), workers_per_process=1
-        )
+        cli_main(build_flow(source, parse_batch, detect, sinks), workers_per_process=1)
     finally:
         watch.finish()
     return time.perf_counter() - began, time.process_time() - processor_began

@@ -1,5 +1,7 @@
 """Records to runs: what a detector is fed, cut as the arrival order of each service commands."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from flows.rows import Run
@@ -14,6 +16,7 @@ class ServiceRuns(Struct, frozen=True):
     """The runs of one service in one batch, in arrival order.
 
     advance_ms: an arrival in the service's partition, by which its clock is moved if it is idle.
+    error_arrivals: of every error of the runs, in order.
     """
 
     service_id: str
@@ -21,6 +24,7 @@ class ServiceRuns(Struct, frozen=True):
     partition: int
     runs: list[Run]
     advance_ms: int | None = None
+    error_arrivals: Sequence[int] = ()
 
 
 def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
@@ -31,6 +35,7 @@ def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
     """
     growing: dict[str, _Growing] = {}
     runs: dict[str, list[Run]] = {}
+    error_arrivals: dict[str, list[int]] = {}
     for service_id, event_us, level, arrival_ms, offset in zip(
         batch.service_id, batch.event_us, batch.level, batch.arrival_ms, batch.offset, strict=True
     ):
@@ -38,18 +43,26 @@ def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
         run = growing.get(service_id)
         if run is None or run.window != window or arrival_ms - run.last_arrival_ms > idle_ms:
             if run is None:
-                runs[service_id] = []
+                runs[service_id], error_arrivals[service_id] = [], []
             else:
                 runs[service_id].append(run.ended())
             run = growing[service_id] = _Growing(window, arrival_ms)
         run.total += 1
-        run.errors += level in ERROR_LEVELS
+        if level in ERROR_LEVELS:
+            run.errors += 1
+            error_arrivals[service_id].append(arrival_ms)
         run.last_arrival_ms = arrival_ms
         run.offset = offset
     for service_id, run in growing.items():
         runs[service_id].append(run.ended())
     return [
-        ServiceRuns(service_id, batch.incarnation, batch.partition, own)
+        ServiceRuns(
+            service_id,
+            batch.incarnation,
+            batch.partition,
+            own,
+            error_arrivals=error_arrivals[service_id],
+        )
         for service_id, own in runs.items()
     ]
 

@@ -92,11 +92,11 @@ NOTHING_KNOWN: Final = Known()
 
 def read_known(conn: psycopg.Connection, partitions: Iterable[int], book: SettingsBook) -> Known:
     """Rebuild the detector of every service from its rows."""
-    services = read_services(conn, windows=_history_windows(book))
+    services = read_services(conn, windows=history_windows(book))
     return Known((_known(service, book) for service in services), partitions)
 
 
-def _history_windows(book: SettingsBook) -> int:
+def history_windows(book: SettingsBook) -> int:
     """Return how many windows the detector of any service may want to be rebuilt from."""
     return max(
         SettingsTimeline((version.settings_of_pattern(pattern),)).history_windows

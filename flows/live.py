@@ -14,8 +14,11 @@ from bytewax.recovery import RecoveryConfig
 from flows import metrics
 from flows.announce import Announcer
 from flows.books import LiveBooks
+from flows.cause import cause_of
 from flows.cluster import Cluster
+from flows.detect import Changes, detector_builder
 from flows.known import NOTHING_KNOWN, Known, read_known
+from flows.parse import parse_batch
 from flows.pipeline import Sinks, build_flow
 from flows.recovery import RecoveryStore
 from flows.repeats import IDS_MAX, seen_in
@@ -27,7 +30,7 @@ from sql.connect import connect
 from sql.flow_lock import only_flow
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
-from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, StorageError, TocsinError
+from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, StorageError
 from tocsin.settings import Settings
 from tocsin.settings_versions import SettingsBook
 from tocsin.topics import describe_topic
@@ -157,7 +160,7 @@ class _Reading:
             stopping=self._stopping,
             watch=self._watch,
         )
-        sinks = Sinks(
+        sinks: Sinks[Changes] = Sinks(
             logs=LogSink(settings, partitions=partitions, room=room, stopping=self._stopping),
             detection=DetectionSink(settings, stopping=self._stopping),
         )
@@ -174,13 +177,23 @@ class _Reading:
             self.has_begun = source.has_begun
             self._watch.finish()
 
-    def _execute(self, source: TopicSource, sinks: Sinks, books: LiveBooks, known: Known) -> None:
+    def _execute(
+        self, source: TopicSource, sinks: Sinks[Changes], books: LiveBooks, known: Known
+    ) -> None:
         cluster = self._cluster
         ids_max = max(IDS_MAX // len(self._partitions), 1)
         seen_before = seen_in(self._settings, self._stopping, ids_max)
         try:
             cli_main(
-                build_flow(source, sinks, books, known, seen_before, ids_max),
+                build_flow(
+                    source,
+                    parse_batch,
+                    detector_builder(books, known),
+                    sinks,
+                    known,
+                    seen_before,
+                    ids_max,
+                ),
                 workers_per_process=cluster.workers,
                 process_id=None if cluster.is_alone else cluster.process,
                 addresses=None if cluster.is_alone else list(cluster.addresses),
@@ -189,7 +202,7 @@ class _Reading:
             )
         except Exception as error:
             # Bytewax wraps what a step raises; a person wants the cause.
-            cause = _cause(error)
+            cause = cause_of(error)
             if cause is not None:
                 raise cause from None
             if self._store.says(error):
@@ -239,10 +252,3 @@ def _stop_on_signal() -> threading.Event:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return stopping
-
-
-def _cause(error: BaseException) -> TocsinError | None:
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, TocsinError):
-        seen = seen.__cause__ or seen.__context__
-    return seen

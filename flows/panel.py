@@ -119,7 +119,13 @@ class _Bench:
 
     __slots__ = ("_applied", "_keenest", "_keenest_at", "_parted", "_plan", "judges", "shared")
 
-    def __init__(self, service_id: str, plan: Plan, judges: list[_Judge]) -> None:
+    def __init__(
+        self,
+        service_id: str,
+        plan: Plan,
+        judges: list[_Judge],
+        start: DetectorSnapshot | None,
+    ) -> None:
         self._plan = plan
         self.judges = judges
         self.shared: Detector | None = None
@@ -127,11 +133,19 @@ class _Bench:
         self._keenest_at: Window | None = None
         self._keenest = 0
         self._parted: list[_Judge] = []
-        if len(judges) == 1:
-            judges[0].own = Detector(service_id, judges[0].timeline)
-            self._parted.append(judges[0])
-        else:
-            self.shared = Detector(service_id, plan.shared)
+        if len(judges) > 1:
+            self.shared = _begin(service_id, start and _without_errors(start), plan.shared)
+        for judge in judges:
+            if self._has_its_own(judge, start):
+                judge.own = _begin(service_id, start, judge.timeline)
+                self._parted.append(judge)
+            elif start is not None:
+                judge.resolved = start.incidents.resolved_window
+
+    def _has_its_own(self, judge: _Judge, start: DetectorSnapshot | None) -> bool:
+        if self.shared is None or start is None:
+            return self.shared is None
+        return start.incidents.open is not None or _is_abnormal(self.shared, judge.timeline)
 
     def apply(self, timed: TimedRun) -> None:
         run, shared = timed.run, self.shared
@@ -164,6 +178,10 @@ class _Bench:
                 judge.keep(rows)
             else:
                 judge.drain()
+
+    @property
+    def clock(self) -> int | None:
+        return self._detectors()[0].clock
 
     def _detectors(self) -> list[Detector]:
         own = [judge.own for judge in self._parted if judge.own is not None]
@@ -217,16 +235,28 @@ class _Bench:
 
 
 class Panel:
-    """All candidates on one service, in the order of their settings."""
+    """All candidates on one service, in the order of their settings.
+
+    start: the state that all of them go on from; without one the service is new.
+    """
 
     def __init__(
-        self, service_id: str, timelines: Sequence[SettingsTimeline], plans: Sequence[Plan]
+        self,
+        service_id: str,
+        timelines: Sequence[SettingsTimeline],
+        plans: Sequence[Plan],
+        start: DetectorSnapshot | None = None,
     ) -> None:
         self._judges = [_Judge(timeline) for timeline in timelines]
         self._benches = [
-            _Bench(service_id, plan, [self._judges[number] for number in plan.members])
+            _Bench(service_id, plan, [self._judges[number] for number in plan.members], start)
             for plan in plans
         ]
+
+    @property
+    def clock(self) -> int | None:
+        """The clock's window, the same to all candidates; None before the first record."""
+        return self._benches[0].clock
 
     def apply(self, timed: TimedRun) -> None:
         """Count a run and judge."""
@@ -248,6 +278,18 @@ class Panel:
         for bench in self._benches:
             bench.drain()
         return [judge.rows for judge in self._judges]
+
+
+def _begin(service_id: str, start: DetectorSnapshot | None, timeline: SettingsTimeline) -> Detector:
+    return Detector(service_id, timeline) if start is None else Detector.restore(start, timeline)
+
+
+def _without_errors(start: DetectorSnapshot) -> DetectorSnapshot:
+    """Leave out the incident of errors that is open: the shared detector finds none."""
+    incidents = structs.replace(
+        start.incidents, open=None, changed=(False, start.incidents.changed[1])
+    )
+    return structs.replace(start, incidents=incidents)
 
 
 def _limit(window: Window, settings: DetectionSettings) -> int:

@@ -88,7 +88,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._room = room
         self._stopping = stopping
         self._watch = watch
-        self._consumer = Consumer(_consumer_config(settings, partitions))
+        self._consumer = Consumer(consumer_config(settings, partitions))
         self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
         self._next_offset = self._first_offset(
             settings, None if start is None else start.next_offset
@@ -213,7 +213,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
 
     def _batch(self, messages: list[Message]) -> RawBatch:
         offsets = cast("list[int]", [m.offset() for m in messages])
-        arrivals = _plausible([m.timestamp()[1] for m in messages])
+        arrivals = plausible([m.timestamp()[1] for m in messages])
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._partition,
@@ -257,7 +257,8 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         return low if start is None else self._after_loss(start, low)
 
 
-def _consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
+def consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
+    """Return how one partition of so many is read: by assignment, without a position in Kafka."""
     fetch_bytes, fetched_bytes = (
         max(together // partitions, _SHARE_BYTES_MIN) for together in (_FETCH_BYTES, _FETCHED_BYTES)
     )
@@ -282,7 +283,7 @@ def _consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
     }
 
 
-def _plausible(arrivals: list[int]) -> list[int]:
+def plausible(arrivals: list[int]) -> list[int]:
     """Return arrivals none of which lies ahead of this machine's clock, or before the epoch.
 
     A broker's append time never does; where the topic keeps the producers' times instead, one

@@ -14,6 +14,8 @@ TocsinError
 ├── RecoveryTaken        another flow uses the recovery store
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
+├── RangeUnusable        what a backtest is to read is not there, or not all of it
+├── FileUnusable         a file cannot be read, or lacks what is needed
 ├── Disagreement         an incident is not what its ledger says
 ├── LabelsError          labels cannot be read, or are of what is not there
 ├── NotSent              a dead letter was not sent again
@@ -79,6 +81,14 @@ class RecoveryAhead(TocsinError):
 
 class WorkerEnded(TocsinError):
     """One of the API's processes ended, and nobody had asked it to."""
+
+
+class RangeUnusable(TocsinError):
+    """What a backtest is to read has no records, or not all of them any more."""
+
+
+class FileUnusable(TocsinError):
+    """A file of records cannot be read, or lacks what is needed of them."""
 
 
 class Disagreement(TocsinError):

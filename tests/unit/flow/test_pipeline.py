@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
-from flows.detect import Changes, OneBook
+from flows.detect import Changes, OneBook, detector_builder
+from flows.known import NOTHING_KNOWN
+from flows.parse import parse_batch
 from flows.pipeline import Sinks, build_flow
 from flows.rows import IncidentRow, WindowRow
 from flows.sinks import Progress
@@ -68,10 +70,12 @@ def run(
     logs: list[Any] = []
     detection: list[Any] = []
     source = TestingSource(polls(messages or topic(), size))
+    books = OneBook(SettingsBook.of_defaults())
     flow = build_flow(
         source,
+        parse_batch,
+        detector_builder(books, NOTHING_KNOWN),
         Sinks(TestingSink(logs), TestingSink(detection)),
-        OneBook(SettingsBook.of_defaults()),
     )
     if workers == 1:
         run_main(flow)

@@ -1,0 +1,55 @@
+"""How far a backtest has come: written by its source, read by its steps and by whoever watches."""
+
+import threading
+
+from tocsin.errors import TocsinError
+
+
+class Course:
+    """The course of one backtest.
+
+    begin_ms: of the scored range, in arrivals; None before it is known.
+    stopping: when set, it ends with what it has. has_ended_early: it did.
+    failure: for what the source had to end. Raised within the dataflow, it would not be told in
+        one line.
+    share: how much of what there is to read has been read, from 0 to 1. records: read so far.
+    scored_from: offset of the first record of each partition that belongs to the scored range.
+    reached_ms: arrival of the last record of each partition. until_ms: an arrival that time has
+        gone on to where nothing more has come; None: to each partition's last record.
+    """
+
+    def __init__(self) -> None:
+        self.begin_ms: int | None = None
+        self.stopping = threading.Event()
+        self.has_ended_early = False
+        self.failure: TocsinError | None = None
+        self.share = 0.0
+        self.records = 0
+        self.scored_from: dict[int, int] = {}
+        self.reached_ms: dict[int, int] = {}
+        self.until_ms: int | None = None
+
+    def is_over(self) -> bool:
+        """Tell whether a source has to end before it has read all."""
+        if self.stopping.is_set():
+            self.has_ended_early = True
+        return self.has_ended_early or self.failure is not None
+
+    def is_scored(self, partition: int, offset: int) -> bool:
+        """Tell whether a record belongs to the scored range."""
+        first = self.scored_from.get(partition)
+        return first is not None and offset >= first
+
+    def end_ms(self, partition: int) -> int | None:
+        """Return an arrival that a partition's silent services are told in the end, if any."""
+        if self.has_ended_early:
+            return None
+        return self.reached_ms.get(partition) if self.until_ms is None else self.until_ms
+
+    @property
+    def end_of_range_ms(self) -> int:
+        """Where it ended: of what ended early, up to where every partition has come."""
+        reached = self.reached_ms.values()
+        if self.has_ended_early:
+            return min(reached, default=0) + 1
+        return max(reached, default=0) + 1 if self.until_ms is None else self.until_ms

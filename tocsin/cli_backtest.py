@@ -1,0 +1,234 @@
+"""`tocsin backtest`: what other settings would have made of what was logged."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from tocsin.errors import SettingsError
+from tocsin.log import configure_logging
+from tocsin.records import EPOCH
+from tocsin.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from flows.course import Course
+    from flows.replayed import Candidate, Replay
+    from flows.topic_range import Asked
+
+_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+_REFRESH_S = 0.2
+_INTERRUPTED = 130
+
+
+def backtest(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Parquet, or NDJSON also .gz or .zst; without one, the topic is read",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Arrivals from then on, RFC 3339")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Arrivals before then")] = None,
+    offsets: Annotated[
+        str | None,
+        typer.Option(help="PARTITION:BEGIN-END,… of the topic, instead of times; ends exclusive"),
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Another topic than the flow's; nothing is known before it")
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Read the stored logs, not a topic")] = False,
+    sigma: Annotated[str, typer.Option(help="Values of threshold_sigma, as 2.5,3,4")] = "",
+    min_count: Annotated[str, typer.Option(help="Values of minimum_count, as 3,5,10")] = "",
+    baseline: Annotated[str, typer.Option(help="Values of baseline_windows, as 15,30,60")] = "",
+    preset: Annotated[str, typer.Option(help="guarded, plain or guarded,plain")] = "",
+    numbers: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE,VALUE… of any other setting", show_default=False),
+    ] = None,
+    services: Annotated[
+        str | None, typer.Option(help="Change them only for services that match, as 'batch-*'")
+    ] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="TOML: a [grid], and [[candidate]] by name")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What is changed: live or default; of files default, else live"),
+    ] = None,
+) -> None:
+    """Judge a range again, by the live settings and by others, and show which incidents come of it.
+
+    Every combination of the values is tried, all in one pass. Nothing is written.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    from flows.candidates import candidates_of, grid_of, read_file, read_values, split  # noqa: PLC0415
+
+    grid = read_values(numbers or [])
+    short = {
+        "threshold_sigma": sigma,
+        "minimum_count": min_count,
+        "baseline_windows": baseline,
+        "preset": preset,
+    }
+    for name, values in short.items():
+        if values and name in grid:
+            raise SettingsError(f"{name}: given twice")
+    grid = {name: split(values) for name, values in short.items() if values} | grid
+    changes = grid_of(grid, services)
+    if candidates is not None:
+        changes += read_file(candidates)
+    asked = _asked(start, end, offsets)
+    read = _reader(settings, files or [], asked, topic, logs=logs)
+    tried = candidates_of(_base(settings, base, is_live=not files), changes)
+    with _course() as course:
+        replay = read(tried, course)
+    _show(replay)
+    if replay.ended_early:
+        raise typer.Exit(_INTERRUPTED)
+
+
+def _reader(
+    settings: Settings, files: list[Path], asked: "Asked", topic: str | None, *, logs: bool
+) -> "Callable[[list[Candidate], Course], Replay]":
+    """Return what reads what was asked for. Raises SettingsError for what does not go together."""
+    from flows.backtest import backtest_files, backtest_logs, backtest_topic  # noqa: PLC0415
+
+    given = [("FILES", bool(files)), ("--logs", logs), ("--topic", topic is not None)]
+    named = [name for name, is_given in given if is_given]
+    if len(named) > 1:
+        raise SettingsError(f"{named[0]} and {named[1]}: give one of them")
+    if asked.offsets is not None and (files or logs):
+        raise SettingsError(f"--offsets: goes with a topic, not with {named[0]}")
+    if files:
+        return lambda tried, course: backtest_files(files, asked, tried, course)
+    if logs:
+        return lambda tried, course: backtest_logs(settings, asked, tried, course)
+    own = settings if topic is None else msgspec.structs.replace(settings, topic=topic)
+    return lambda tried, course: backtest_topic(own, asked, tried, course)
+
+
+def _base(settings: Settings, base: str | None, *, is_live: bool) -> "Candidate":
+    from flows.candidates import default_candidate, live_candidate  # noqa: PLC0415
+
+    if base not in {None, "live", "default"}:
+        raise SettingsError(f"--base is {base!r}: give live or default")
+    if base == "default" or (base is None and not is_live):
+        return default_candidate()
+    from flows.backtest import database  # noqa: PLC0415
+    from sql.detection_settings import read_book  # noqa: PLC0415
+
+    with database(settings) as conn:
+        return live_candidate(read_book(conn))
+
+
+def _asked(start: str | None, end: str | None, offsets: str | None) -> "Asked":
+    from flows.topic_range import Asked, read_offsets  # noqa: PLC0415
+
+    if offsets is not None:
+        if start is not None or end is not None:
+            raise SettingsError("--offsets: give either offsets or times")
+        return Asked(offsets=read_offsets(offsets))
+    from_ms = None if start is None else _ms("--from", start)
+    to_ms = None if end is None else _ms("--to", end)
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise SettingsError("--from: is not before --to")
+    return Asked(from_ms, to_ms)
+
+
+def _ms(option: str, text: str) -> int:
+    try:
+        time = msgspec.convert(text, _AwareTime)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        raise SettingsError(
+            f"{option}: {text[:40]!r} is no time, give one as 2026-03-02T08:00:00Z"
+        ) from None
+    return (time - EPOCH) // timedelta(milliseconds=1)
+
+
+@contextmanager
+def _course() -> "Iterator[Course]":
+    """Lend a course that Ctrl-C ends, and show on the terminal how far it has come."""
+    from flows.course import Course  # noqa: PLC0415
+
+    course = Course()
+    former = signal.signal(signal.SIGINT, lambda *_: course.stopping.set())
+    over = threading.Event()
+    bar = Progress(
+        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(),
+        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    watching = threading.Thread(target=_watch, args=(course, bar, over), daemon=True)
+    try:
+        with bar:
+            watching.start()
+            yield course
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, former)
+
+
+def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:
+    task: TaskID = bar.add_task("", total=1.0, records=0, rate=0.0)
+    while not over.wait(_REFRESH_S):
+        elapsed_s = bar.tasks[0].elapsed or 1.0
+        bar.update(
+            task,
+            completed=course.share,
+            records=course.records,
+            rate=course.records / max(elapsed_s, _REFRESH_S),
+        )
+
+
+def _show(replay: "Replay") -> None:
+    """Print every candidate's incidents."""
+    from flows.topic_range import moment  # noqa: PLC0415
+
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    if replay.ended_early:
+        console.print("stopped before the end: this is what there was up to then")
+    console.print(
+        f"{replay.records:,} records of {len(replay.series)} services,"
+        f" {replay.dead_letters:,} dead letters,"
+        f" arrived from {moment(replay.begin_ms)} to {moment(replay.end_ms)}"
+    )
+    for candidate, incidents in zip(replay.candidates, replay.incidents, strict=True):
+        table = Table(
+            "service",
+            "kind",
+            "window (UTC)",
+            "confirmed",
+            "resolved",
+            "severity",
+            "peak z",
+            title=Text(f"{candidate.name}: {len(incidents)} incidents"),
+            title_justify="left",
+        )
+        for row in incidents:
+            times = (row.window_start_ms, row.confirmed_start_ms, row.resolved_start_ms)
+            shown = ("" if at is None else moment(at)[:16].replace("T", " ") for at in times)
+            table.add_row(
+                Text(row.service_id),
+                row.kind.value,
+                *shown,
+                row.severity.value,
+                f"{row.peak_z:.1f}",
+            )
+        console.print(table)
