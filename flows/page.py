@@ -34,7 +34,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: 0.15em 0.6em; text-align: right; border-bottom: 1px solid #e9ecef; }
 td { white-space: nowrap; } th { vertical-align: bottom; line-height: 1.2; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-tr.live { font-weight: bold; } .scroll { max-height: 34em; overflow: auto; }
+tr.base { font-weight: bold; } .scroll { max-height: 34em; overflow: auto; }
 .scroll th { position: sticky; top: 0; background: white; }
 .key span { border-left: 0.9em solid; padding-left: 0.4em; margin-right: 1.2em; }
 """
@@ -101,17 +101,17 @@ def _scores(card: Scorecard) -> Iterator[Markup]:
     rows = [E.tr(_cells("th", ("settings", *heads)))]
     for score in card.ranked[:ROWS_MAX]:
         cells = _cells("td", (_text(score.candidate.name), *_numbers(score)))
-        rows.append(E.tr(cells, class_="live") if score is card.live else E.tr(cells))
+        rows.append(E.tr(cells, class_="base") if score is card.base else E.tr(cells))
     yield E.div(E.table(*rows), class_="scroll")
     if has_labels:
         yield E.h2("Precision against recall")
         yield E.p(
-            "Each point is an outcome, which several settings may share; the star is live. On a "
-            "dotted line F1 is the same."
+            "Each point is an outcome, which several settings may share; the star is "
+            f"{_base_name(card)}. On a dotted line F1 is the same."
         )
         yield _drawn(tradeoff_figure(card))
         yield E.h2("Time to detect")
-        left_out = len(card.candidates) - CURVES_MAX - (card.live is not None)
+        left_out = len(card.candidates) - CURVES_MAX - 1
         rest = f" The other {left_out} are grey." if left_out > 0 else ""
         yield E.p(
             "How many of the labels are found within how long; where a line ends is its recall."
@@ -127,7 +127,7 @@ def _changes(card: Scorecard) -> Iterator[Markup]:
     yield E.h2("What would change")
     left_out = len(others) - BARS_MAX
     rest = f" {left_out} more are not shown." if left_out > 0 else ""
-    yield E.p("Incidents that would not be as they are live, by settings." + rest)
+    yield E.p(f"Incidents that would not be as they are by {_base_name(card)}." + rest)
     yield _drawn(changes_figure(card))
 
 
@@ -136,9 +136,8 @@ def _services(card: Scorecard) -> Iterator[Markup]:
     drawn = [one for one in told_of if one in card.replay.series][:SERVICES_MAX]
     if not drawn:
         return
-    judge = card.live or card.candidates[0]
     yield E.h2("Services")
-    yield E.p(" ".join(_services_summary(card, len(drawn), judge)))
+    yield E.p(" ".join(_services_summary(card, len(drawn))))
     key = E.p(class_="key")
     for finding, colour in COLOURS.items():
         key(E.span(finding.value, style=f"border-color:{colour}"))
@@ -148,16 +147,16 @@ def _services(card: Scorecard) -> Iterator[Markup]:
         hidden = len(lanes_of(card, service_id)) - LANES_MAX
         if hidden > 0:
             yield E.p(f"{hidden} more that say something else again are not shown.")
-        band = band_of(service_id, card.replay.series[service_id], judge.candidate)
+        band = band_of(service_id, card.replay.series[service_id], card.base.candidate)
         yield _drawn(service_figure(card, service_id, band))
 
 
-def _services_summary(card: Scorecard, drawn: int, judge: CandidateScore) -> Iterator[str]:
+def _services_summary(card: Scorecard, drawn: int) -> Iterator[str]:
     services = len(card.replay.series)
     if services > drawn:
         yield f"Of {services:,} services {drawn} are shown: those on which settings differ most,"
         yield "then those of which most is told."
-    yield f"The band is what is normal to {judge.candidate.name}: the mean and three sigma to both"
+    yield f"The band is what is normal to {_base_name(card)}: the mean and three sigma to both"
     yield "sides, of what the range itself holds, so that its first half hour is made of less."
     yield "Below it, what each setting tells, from the moment when it tells it until it is over;"
     yield "settings that tell the same share a line. Drag over a picture to look closer."
@@ -214,6 +213,10 @@ def _count(number: int, what: str) -> str:
 def _text(text: str) -> str:
     """Return a text of which every character can be seen: others steer what stands around them."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _base_name(card: Scorecard) -> str:
+    return _text(card.base.candidate.name)
 
 
 def _minute(at_ms: int) -> str:

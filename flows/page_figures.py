@@ -13,7 +13,7 @@ Figure = dict[str, Any]
 CURVES_MAX: Final = 6
 BARS_MAX: Final = 40
 _NAMES_MAX: Final = 12
-_INK, _GREY, _LIVE = "#22303c", "#ced4da", "#c1121f"
+_INK, _GREY, _BASE = "#22303c", "#ced4da", "#c1121f"
 _PALETTE: Final = ("#1d4e89", "#2b8a3e", "#e8890c", "#7048a8", "#0c8599", "#a0522d")
 _CHANGES: Final = {"new": "#1d4e89", "gone": "#8e9aaf", "earlier": "#2b8a3e", "later": "#e8890c"}
 
@@ -42,17 +42,13 @@ def tradeoff_figure(card: Scorecard) -> Figure:
 
 
 def detection_figure(card: Scorecard) -> Figure:
-    """Return what share of the labels is found within which time: of live, the best, the rest."""
-    best = [score for score in card.ranked if score is not card.live][:CURVES_MAX]
-    rest = [score for score in card.candidates if score not in best and score is not card.live]
-    curves = [_curve(card, score, _GREY, 0.7) for score in rest]
+    """Return what share of the labels is found within which time: of base, best and rest."""
+    best, rest = card.others[:CURVES_MAX], card.others[CURVES_MAX:]
+    curves = [{**_curve(card, score, _GREY, 0.7), "showlegend": False} for score in rest]
     curves += [
         _curve(card, score, colour, 1.6) for score, colour in zip(best, _PALETTE, strict=False)
     ]
-    if card.live is not None:
-        curves.append(_curve(card, card.live, _LIVE, 3))
-    for curve, score in zip(curves, rest, strict=False):
-        curve["showlegend"] = score not in rest
+    curves.append(_curve(card, card.base, _BASE, 3))
     return {
         "data": curves,
         "layout": _layout(
@@ -69,6 +65,7 @@ def changes_figure(card: Scorecard) -> Figure:
     scores = [score for score in card.ranked if score.changes is not None][:BARS_MAX]
     counts = [told(score.changes) for score in scores]
     numbers = list(range(len(scores)))
+    name = escape(_short(card.base.candidate.name))
     return {
         "data": [
             {
@@ -86,7 +83,10 @@ def changes_figure(card: Scorecard) -> Figure:
             110 + 22 * len(scores),
             barmode="stack",
             margin={"l": 260, "r": 20, "t": 10, "b": 50},
-            xaxis={"title": {"text": "incidents that are not as live"}, "rangemode": "tozero"},
+            xaxis={
+                "title": {"text": f"incidents that are not as by {name}"},
+                "rangemode": "tozero",
+            },
             yaxis={
                 "tickvals": numbers,
                 "ticksuffix": " ",
@@ -127,19 +127,20 @@ def _isolines() -> list[Figure]:
 
 
 def _points(card: Scorecard, points: dict[tuple[float, float], list[CandidateScore]]) -> Figure:
-    has_live = [card.live in scores for scores in points.values()]
+    has_base = [any(one is card.base for one in scores) for scores in points.values()]
+    name = escape(_short(card.base.candidate.name))
     return {
         "type": "scatter",
         "mode": "markers+text",
         "x": [recall for recall, _ in points],
         "y": [precision for _, precision in points],
         "marker": {
-            "size": [17 if live else 11 for live in has_live],
-            "symbol": ["star" if live else "circle" for live in has_live],
-            "color": [_LIVE if live else "#1d4e89" for live in has_live],
+            "size": [17 if base else 11 for base in has_base],
+            "symbol": ["star" if base else "circle" for base in has_base],
+            "color": [_BASE if base else "#1d4e89" for base in has_base],
             "opacity": 0.75,
         },
-        "text": ["live" if live else "" for live in has_live],
+        "text": [name if base else "" for base in has_base],
         "textposition": "top left",
         "hovertext": [_point_text(scores) for scores in points.values()],
         "hovertemplate": "%{hovertext}<extra></extra>",

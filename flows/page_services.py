@@ -45,10 +45,9 @@ class Lane(NamedTuple):
 
 
 def lanes_of(card: Scorecard, service_id: str) -> list[Lane]:
-    """Return the candidates by what they say of a service: live first, then the most alike."""
+    """Return the candidates by what they say of a service: the base first, then the most alike."""
     lanes: dict[tuple[object, ...], Lane] = {}
-    live = [card.live] if card.live else []
-    for score in [*live, *(one for one in card.candidates if one is not card.live)]:
+    for score in card.candidates:
         own = _judged(score, service_id)
         key = tuple(_telling(one) for one in own)
         lanes.setdefault(key, Lane([], own)).names.append(score.candidate.name)

@@ -64,7 +64,7 @@ INCIDENTS: Final[dict[str, Any]] = {
     "change": pl.String,
     "shift_s": pl.Float64,
 }
-"""A row for each incident of a candidate, and for each of live that is gone with it."""
+"""A row for each incident of a candidate, and for each of the base that is gone with it."""
 
 LABELS: Final[dict[str, Any]] = {
     "candidate": pl.String,

@@ -20,7 +20,7 @@ def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
     """Return what is to be shown of every view; of services only in the first."""
     for number, card in enumerate(cards):
         yield _scores(card)
-        if card.live is not None and len(card.candidates) > 1:
+        if card.others:
             yield _changes(card)
         left_out = len(card.candidates) - CANDIDATES_MAX
         if left_out > 0:
@@ -48,7 +48,9 @@ def _scores(card: Scorecard) -> Table:
 
 
 def _changes(card: Scorecard) -> Table:
-    table = _table("against live", "settings", "new", "gone", "earlier", "later")
+    table = _table(
+        f"against {card.base.candidate.name}", "settings", "new", "gone", "earlier", "later"
+    )
     for score in _shown(card):
         if score.changes is not None:
             cells = (str(count) for count in told(score.changes).values())
@@ -57,12 +59,12 @@ def _changes(card: Scorecard) -> Table:
 
 
 def _services(card: Scorecard) -> Iterator[RenderableType]:
-    """Yield the services that matter most, of live and of the best other settings."""
-    others = [score for score in card.ranked if score is not card.live]
+    """Yield the services that matter most, of the base and of the best other settings."""
+    others = card.others
     best = next((score for score in others if changed(score.changes)), next(iter(others), None))
-    pair = [score for score in (card.live, best) if score is not None]
+    pair = [card.base] if best is None else [card.base, best]
     services = busiest_services(card)
-    if not pair or not services:
+    if not services:
         return
     names = " / ".join(score.candidate.name for score in pair)
     heads = ("labels", "incidents", "hits", "false", "detect med.")
@@ -98,9 +100,8 @@ def busiest_services(card: Scorecard) -> list[str]:
 
 
 def _shown(card: Scorecard) -> list[CandidateScore]:
-    """Return the best candidates, live before all."""
-    best = [score for score in card.ranked if score is not card.live]
-    return ([card.live] if card.live else []) + best[: CANDIDATES_MAX - (card.live is not None)]
+    """Return the best candidates after the base."""
+    return [card.base, *card.others[: CANDIDATES_MAX - 1]]
 
 
 def _table(title: str, first: str, *heads: str) -> Table:

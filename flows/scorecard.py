@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from flows.comparing import Change, compare
 from flows.labels import Labels
-from flows.replayed import LIVE, Candidate, Replay
+from flows.replayed import Candidate, Replay
 from flows.rows import IncidentRow
 from flows.scoring import Judged, Measures, Scored, confirmations, judge, measure, openings
 
@@ -30,8 +30,8 @@ class CandidateScore(Struct, frozen=True):
     """What one candidate comes to.
 
     judged: its incidents of the range, by their moments. by_service: of those services about which
-    anything was said, by the labels, the candidate or live. changes: against live, by service; None
-    without live, and for live itself.
+    anything was said, by the labels, the candidate or the base. changes: against the base, by
+    service; None for the base itself.
     """
 
     candidate: Candidate
@@ -42,7 +42,10 @@ class CandidateScore(Struct, frozen=True):
 
 
 class Scorecard(Struct, frozen=True):
-    """A replay held against labels, in one view; candidates in the replay's order."""
+    """A replay held against labels, in one view; candidates in the replay's order.
+
+    The first is the base, to which the others are compared: what judges live, as a rule.
+    """
 
     replay: Replay
     labels: Labels
@@ -50,10 +53,14 @@ class Scorecard(Struct, frozen=True):
     candidates: list[CandidateScore]
 
     @property
-    def live(self) -> CandidateScore | None:
-        """The candidate that is what judges live, if it was tried."""
-        found = (score for score in self.candidates if score.candidate.name == LIVE)
-        return next(found, None)
+    def base(self) -> CandidateScore:
+        """The candidate to which the others are compared."""
+        return self.candidates[0]
+
+    @property
+    def others(self) -> list[CandidateScore]:
+        """All but the base, best first: by F1 where there are labels, else by changes."""
+        return [score for score in self.ranked if score is not self.base]
 
     @property
     def service_days(self) -> float:
@@ -75,21 +82,21 @@ def score_replay(replay: Replay, labels: Labels, view: View = View.CONFIRMED) ->
     """Score every candidate on the labels that count for the replay's range."""
     own = labels.within(replay.begin_ms, replay.end_ms)
     scored = [_scored(rows, replay, view) for rows in replay.incidents]
-    names = [candidate.name for candidate in replay.candidates]
-    live = scored[names.index(LIVE)] if LIVE in names else None
     return Scorecard(
         replay,
         own,
         view,
         [
-            _score(candidate, incidents, replay, own, None if incidents is live else live)
-            for candidate, incidents in zip(replay.candidates, scored, strict=True)
+            _score(candidate, incidents, replay, own, None if number == 0 else scored[0])
+            for number, (candidate, incidents) in enumerate(
+                zip(replay.candidates, scored, strict=True)
+            )
         ],
     )
 
 
 def changed(changes: Iterable[Change] | None) -> int:
-    """Return how many incidents are not the same as live."""
+    """Return how many incidents are not the same as those of the base."""
     return sum(change.what.value != "same" for change in changes or ())
 
 
@@ -103,10 +110,10 @@ def _score(
     incidents: Sequence[Scored],
     replay: Replay,
     labels: Labels,
-    live: Sequence[Scored] | None,
+    base: Sequence[Scored] | None,
 ) -> CandidateScore:
     judged = judge(labels, incidents)
-    changes = None if live is None else compare(live, incidents)
+    changes = None if base is None else compare(base, incidents)
     by_service: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
         by_service[one.scored.service_id].append(one)

@@ -12,6 +12,7 @@ from tocsin.cli_backtest import backtest
 from tocsin.cli_database import maintain, migrate
 from tocsin.cli_dead_letters import dead_letters
 from tocsin.cli_detection import detection
+from tocsin.cli_export import export
 from tocsin.cli_incidents import incidents
 from tocsin.cli_keys import keys
 from tocsin.cli_users import users
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(migrate)
 app.command()(maintain)
+app.command()(export)
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
 app.add_typer(detection, name="detection")

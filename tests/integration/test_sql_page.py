@@ -2,9 +2,13 @@
 
 import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import polars as pl
 import psycopg
 import pytest
 
@@ -70,3 +74,49 @@ def test_every_query_of_the_page_gives_the_answer_that_it_shows(database_url: st
 def _with(found: re.Match[str], given: dict[str, str]) -> str:
     begin = found[0][: found.start("answer") - found.start()]
     return begin + given[found["title"]] + ("" if found["answer"] else "\n")
+
+
+def examples(language: str) -> list[str]:
+    found: list[str] = re.findall(
+        rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return found
+
+
+def test_files_and_notebooks_of_the_page_hold_what_it_says(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database_url)
+    [script] = examples("sh")
+    python = f"{shlex.quote(sys.executable)} -m tocsin"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'tocsin() {{ {python} "$@"; }}\n{script}'],
+        cwd=tmp_path,
+        env={**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(PAGE.parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    from_file, from_database = examples("python")
+    names: dict[str, Any] = {}
+    exec(compile(from_file, "file", "exec"), names)
+    # 30 errors in each hour of the day, and 6 of search, of which 5 more at 10:00 came late.
+    expected = [("checkout", hour, 30) for hour in range(12)]
+    expected += [("search", hour, 11 if hour == 10 else 6) for hour in range(12)]
+    rows = names["errors"].rows()
+    assert [(service, at.hour, errors) for service, at, errors in rows] == expected
+    exec(compile(from_database, "database", "exec"), names)
+    windows = names["windows"].rows()
+    assert [(at.minute, errors) for at, errors, _, _ in windows[:4]] == [
+        (58, 1),
+        (59, 0),
+        (0, 60),
+        (1, 45),
+    ]
+    assert windows[2][2:] == (0.5, "fire")
+    assert pl.read_parquet("windows.parquet").height == 3 * (12 * 60 + 35)
+    assert pl.read_csv("incidents.csv").height == 6

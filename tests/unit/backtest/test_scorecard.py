@@ -68,7 +68,7 @@ def test_incidents_and_labels_outside_the_range_do_not_count(
     assert score.service_days == 2
 
 
-def test_changes_are_those_against_live(card: Scorecard) -> None:
+def test_changes_are_those_against_the_first(card: Scorecard) -> None:
     live, keener, duller, _ = card.candidates
     assert live.changes is None
     for score in (keener, duller):
@@ -77,15 +77,19 @@ def test_changes_are_those_against_live(card: Scorecard) -> None:
         for change in score.changes:
             counts[change.what.value] += 1
         assert counts["new"] - counts["gone"] == len(score.judged) - len(live.judged)
-    assert card.live is live
+    assert card.base is live
 
 
-def test_without_live_there_is_nothing_to_compare(three_days: Replay, labels: Labels) -> None:
-    named = [replace(one, name=f"not {one.name}") for one in three_days.candidates]
-    card = score_replay(replace(three_days, candidates=named), labels)
-    assert card.live is None
-    assert all(score.changes is None for score in card.candidates)
-    assert rendered([card])
+def test_alone_there_is_nothing_to_compare(three_days: Replay, labels: Labels) -> None:
+    named = [replace(three_days.candidates[0], name="default")]
+    card = score_replay(
+        replace(three_days, candidates=named, incidents=three_days.incidents[:1]), labels
+    )
+    assert card.base.changes is None
+    assert card.others == []
+    text = rendered([card])
+    assert "against" not in text
+    assert "by service: default" in text
 
 
 def test_unlabelled_range_is_shown_without_scores(three_days: Replay) -> None:
