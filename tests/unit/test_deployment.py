@@ -21,6 +21,7 @@ SECRETS = {
     "TOCSIN_FLOW_PASSWORD",
     "TOCSIN_API_PASSWORD",
     "TOCSIN_ANALYST_PASSWORD",
+    "GRAFANA_PASSWORD",
     "TOCSIN_JWT_SECRET",
 }
 PINNED = re.compile(r"[a-z/]+:\d+\.\d+\.\d+(-[a-z0-9]+)*")
@@ -44,7 +45,11 @@ def test_image_runs_the_api_by_default() -> None:
 def test_foreign_images_are_pinned_to_a_patch_release() -> None:
     foreign = {service["image"] for service in SERVICES.values() if "build" not in service}
     bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
-    assert {"apache/kafka", "timescale/timescaledb"} == {name.partition(":")[0] for name in foreign}
+    assert {name.partition(":")[0] for name in foreign} == {
+        "apache/kafka",
+        "timescale/timescaledb",
+        "grafana/grafana",
+    }
     for image in foreign | bases:
         assert PINNED.fullmatch(image), image
 
