@@ -21,6 +21,7 @@ from bench import (
     flow_throughput,
     http_rates,
     incident_list,
+    sql_scale,
     stages,
     time_to_incident,
 )
@@ -56,6 +57,7 @@ SCENARIOS = {
     flow_memory.ID: Scenario(flow_memory.run, 60, 2, 3600),
     detector_rate.ID: Scenario(detector_rate.run, 7 * 1440, 200),
     detector_memory.ID: Scenario(detector_memory.run, 10_000, 200),
+    sql_scale.ID: Scenario(sql_scale.run, 1_000_000, 20_000, 10_000_000),
     stages.ID: Scenario(stages.run, 500_000, 20_000),
 }
 
@@ -84,8 +86,11 @@ def _wanted() -> tuple[list[tuple[str, int]]]:
     parser.add_argument("scenario", nargs="*", help=f"any of: {', '.join(SCENARIOS)}")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="small, to see that it still runs")
-    size.add_argument("--long", action="store_true", help="the long ones, an hour each")
+    size.add_argument("--long", action="store_true", help="the long ones, up to an hour each")
+    size.add_argument("--size", type=int, help="of the named scenarios: so much")
     asked = parser.parse_args()
+    if asked.size is not None and (asked.size < 1 or not asked.scenario):
+        parser.error("--size: name the scenarios, and give a size above 0")
     unknown = set(asked.scenario) - set(SCENARIOS)
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
@@ -93,6 +98,7 @@ def _wanted() -> tuple[list[tuple[str, int]]]:
     for name in asked.scenario or SCENARIOS:
         scenario = SCENARIOS[name]
         amount = scenario.smoke if asked.smoke else scenario.long if asked.long else scenario.full
+        amount = asked.size or amount
         if amount is not None:
             wanted.append((name, amount))
     return (wanted,)

@@ -13,7 +13,7 @@ CONNECTIONS = 10
 SECONDS = 10
 GOAL_MS = 10.0
 
-_FILL = """
+FILL = """
     INSERT INTO incidents (id, service_id, kind, title, severity, status, first_window, opened_at)
     SELECT md5(number::text), 'service-' || number %% 500, 'manual', 'Anomaly Detected: service',
            'HIGH', CASE WHEN number %% 1000 = 0 THEN 'OPEN' ELSE 'RESOLVED' END::incident_status,
@@ -29,7 +29,7 @@ def run(incidents: int) -> list[Figure]:
         stack.migrate()
         stack.create_credentials()
         with psycopg.connect(stack.database_url, autocommit=True) as conn:
-            conn.execute(_FILL, {"count": incidents})
+            conn.execute(FILL, {"count": incidents})
             conn.execute("VACUUM ANALYZE incidents")
         stack.settings["TOCSIN_LIMIT_ADDRESS_REQUESTS"] = "off"
         stack.start("api")
