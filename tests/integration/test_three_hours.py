@@ -148,6 +148,7 @@ COURSES = [
 ]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("course", COURSES)
 def test_three_hours_give_the_expected_incidents(line: Line, course: str) -> None:
     check_three_hours(line, course, LOUD)

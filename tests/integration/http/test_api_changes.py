@@ -197,8 +197,9 @@ def test_what_was_confirmed_while_a_person_had_it_resolved_is_told_when_it_is_op
             change(api, row.incident_id, status="OPEN")
         else:
             writer.reopen_incidents(conn, [again, again])
+        told = timeline(api, row.incident_id)
         writer.insert_incident_events(conn, detection_rows.events([confirmed]))
-    told = timeline(api, row.incident_id)
+    assert timeline(api, row.incident_id) == told
     assert [(entry["moment"], entry["status"], entry["confirmed"]) for entry in told] == [
         ("opened", "OPEN", False),
         ("resolved", "RESOLVED", False),

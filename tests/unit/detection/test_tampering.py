@@ -147,11 +147,13 @@ def reason_of_a_window(column: str, row: WindowRow, case: Stored) -> str | None:
     preset = case.timeline.at(row.window_start_ms // WINDOW_MS).preset
     newest_ms = case.ledger[-1].window_start_ms
     if column == "total":
-        # It is only in the sums of baselines that learn from it; a confirmed incident's learn none.
+        # It is only in the sums of baselines that learn from it; a confirmed incident's learn none,
+        # and none learns from what was part of another one.
         is_errors = case.incident.kind is IncidentKind.ERRORS
         frozen_ms = (is_errors and case.incident.confirmed_start_ms) or math.inf
         is_learned = row.window_start_ms < min(newest_ms - WINDOW_MS, frozen_ms)
-        return None if is_learned and preset is Preset.GUARDED else UNLEARNED
+        is_learned = is_learned and not row.flagged and preset is Preset.GUARDED
+        return None if is_learned else UNLEARNED
     if column == "gap_windows" and row.clock_start_ms - 2 * WINDOW_MS > newest_ms:
         return STAMPS
     is_past = case.incident.kind is IncidentKind.SILENCE and row.window_start_ms > case.judged_ms
