@@ -94,9 +94,9 @@ def _summary(card: Scorecard) -> Iterator[str]:
 def _scores(card: Scorecard) -> Iterator[Markup]:
     yield E.h2("Settings")
     has_labels = bool(card.labels.incidents)
-    order = "best F1 first" if has_labels else "most changes first"
+    order = "The best F1 first" if has_labels else "Those that change most first"
     left_out = len(card.candidates) - ROWS_MAX
-    yield E.p(f"By {order}; {left_out} more are not shown." if left_out > 0 else f"By {order}.")
+    yield E.p(f"{order}; {left_out} more are not shown." if left_out > 0 else f"{order}.")
     heads = (*_HEADS, "new", "gone", "earlier", "later")
     rows = [E.tr(_cells("th", ("settings", *heads)))]
     for score in card.ranked[:ROWS_MAX]:

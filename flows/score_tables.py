@@ -19,8 +19,13 @@ _NONE: Final = "-"
 def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
     """Return what is to be shown of every view; of services only in the first."""
     for number, card in enumerate(cards):
+        moment = (
+            "confirmed incidents" if card.view is View.CONFIRMED else "all incidents, as opened"
+        )
+        yield _title(f"{moment}: {len(card.labels.incidents)} labels")
         yield _scores(card)
         if card.others:
+            yield _title(f"{moment} against {card.base.candidate.name}")
             yield _changes(card)
         left_out = len(card.candidates) - CANDIDATES_MAX
         if left_out > 0:
@@ -40,21 +45,20 @@ def seconds(value: float | None) -> str:
 
 
 def _scores(card: Scorecard) -> Table:
-    moment = "confirmed incidents" if card.view is View.CONFIRMED else "all incidents, as opened"
-    table = _table(f"{moment}: {len(card.labels.incidents)} labels", "settings", *_HEADS)
+    table = _table("settings", *_HEADS)
     for score in _shown(card):
-        table.add_row(Text(score.candidate.name), *(show(score.total) for show in _CELLS))
+        table.add_row(
+            Text(_printable(score.candidate.name)), *(show(score.total) for show in _CELLS)
+        )
     return table
 
 
 def _changes(card: Scorecard) -> Table:
-    table = _table(
-        f"against {card.base.candidate.name}", "settings", "new", "gone", "earlier", "later"
-    )
+    table = _table("settings", "new", "gone", "earlier", "later")
     for score in _shown(card):
         if score.changes is not None:
             cells = (str(count) for count in told(score.changes).values())
-            table.add_row(Text(score.candidate.name), *cells)
+            table.add_row(Text(_printable(score.candidate.name)), *cells)
     return table
 
 
@@ -68,7 +72,8 @@ def _services(card: Scorecard) -> Iterator[RenderableType]:
         return
     names = " / ".join(score.candidate.name for score in pair)
     heads = ("labels", "incidents", "hits", "false", "detect med.")
-    table = _table(f"by service: {names}", "service", *heads)
+    yield _title(f"by service: {names}")
+    table = _table("service", *heads)
     for service_id in services[:SERVICES_MAX]:
         own = [score.by_service.get(service_id) for score in pair]
         labels = str(sum(one.service_id == service_id for one in card.labels.incidents))
@@ -104,8 +109,13 @@ def _shown(card: Scorecard) -> list[CandidateScore]:
     return [card.base, *card.others[: CANDIDATES_MAX - 1]]
 
 
-def _table(title: str, first: str, *heads: str) -> Table:
-    table = Table(title=Text(_printable(title)), title_justify="left", padding=(0, 0, 0, 1))
+def _title(text: str) -> Text:
+    # Above the table, not of it: a narrow one would break its title.
+    return Text(_printable(text), style="bold")
+
+
+def _table(first: str, *heads: str) -> Table:
+    table = Table(padding=(0, 0, 0, 1))
     table.add_column(first, overflow="fold")
     for head in heads:
         table.add_column(head, justify="right")

@@ -12,9 +12,19 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
+from tocsin.cli_scores import (
+    HtmlOption,
+    JsonOption,
+    LabelsOption,
+    ParquetOption,
+    Report,
+    ShownView,
+    UnlabelledOption,
+    ViewOption,
+    labels_for,
+    show_report,
+)
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.records import EPOCH
@@ -68,10 +78,17 @@ def backtest(
         str | None,
         typer.Option(help="What is changed: live or default; of files default, else live"),
     ] = None,
+    labels: LabelsOption = None,
+    unlabelled: UnlabelledOption = None,
+    view: ViewOption = ShownView.CONFIRMED,
+    json: JsonOption = None,
+    parquet: ParquetOption = None,
+    html: HtmlOption = None,
 ) -> None:
-    """Judge a range again, by the live settings and by others, and show which incidents come of it.
+    """Judge a range again, by the live settings and by others, and score what comes of it.
 
-    Every combination of the values is tried, all in one pass. Nothing is written.
+    Every combination of the values is tried, all in one pass. Nothing is written but the files that
+    are named.
     """
     settings = load_settings()
     configure_logging(settings)
@@ -94,9 +111,11 @@ def backtest(
     asked = _asked(start, end, offsets)
     read = _reader(settings, files or [], asked, topic, logs=logs)
     tried = candidates_of(_base(settings, base, is_live=not files), changes)
+    url = None if files and base != "live" else settings.database_url
+    report = Report(*labels_for(labels, unlabelled, url), view, json, parquet, html)
     with _course() as course:
         replay = read(tried, course)
-    _show(replay)
+    show_report(replay, report)
     if replay.ended_early:
         raise typer.Exit(_INTERRUPTED)
 
@@ -195,40 +214,3 @@ def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:
             records=course.records,
             rate=course.records / max(elapsed_s, _REFRESH_S),
         )
-
-
-def _show(replay: "Replay") -> None:
-    """Print every candidate's incidents."""
-    from flows.topic_range import moment  # noqa: PLC0415
-
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    if replay.ended_early:
-        console.print("stopped before the end: this is what there was up to then")
-    console.print(
-        f"{replay.records:,} records of {len(replay.series)} services,"
-        f" {replay.dead_letters:,} dead letters,"
-        f" arrived from {moment(replay.begin_ms)} to {moment(replay.end_ms)}"
-    )
-    for candidate, incidents in zip(replay.candidates, replay.incidents, strict=True):
-        table = Table(
-            "service",
-            "kind",
-            "window (UTC)",
-            "confirmed",
-            "resolved",
-            "severity",
-            "peak z",
-            title=Text(f"{candidate.name}: {len(incidents)} incidents"),
-            title_justify="left",
-        )
-        for row in incidents:
-            times = (row.window_start_ms, row.confirmed_start_ms, row.resolved_start_ms)
-            shown = ("" if at is None else moment(at)[:16].replace("T", " ") for at in times)
-            table.add_row(
-                Text(row.service_id),
-                row.kind.value,
-                *shown,
-                row.severity.value,
-                f"{row.peak_z:.1f}",
-            )
-        console.print(table)

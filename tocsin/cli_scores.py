@@ -1,6 +1,5 @@
 """What `tocsin backtest` shows and writes of a replay: its scores against labels."""
 
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec import Struct
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tocsin.cli_redrive import printable
 
 if TYPE_CHECKING:
     from flows.labels import Labels
@@ -78,19 +81,22 @@ def labels_for(
     return read_said_labels(database_url, complete=complete), "the database"
 
 
-def show_report(replay: "Replay", report: Report, console: Console) -> None:
-    """Show the scores, and write the files that are asked for. Raises TocsinError."""
+def show_report(replay: "Replay", report: Report) -> None:
+    """Show what came of a replay, and write the files that are asked for. Raises TocsinError."""
     from flows.label_files import of_services  # noqa: PLC0415
     from flows.score_frames import write_json, write_parquet  # noqa: PLC0415
     from flows.score_tables import tables  # noqa: PLC0415
     from flows.scorecard import View, score_replay  # noqa: PLC0415
 
+    console = Console(markup=False, highlight=False)
+    _show_replay(console, replay)
     labels = report.labels.within(replay.begin_ms, replay.end_ms)
     labels, told = of_services(labels, replay.series, report.where)
     if told:
         typer.echo(f"tocsin: {told}", err=True)
     first = View(report.view.value)
-    cards = [score_replay(replay, labels, view) for view in sorted(View, key=lambda v: v != first)]
+    views = sorted(View, key=lambda view: view is not first)
+    cards = [score_replay(replay, labels, view) for view in views]
     for shown in tables(cards):
         console.print(shown)
     if report.json is not None:
@@ -101,10 +107,32 @@ def show_report(replay: "Replay", report: Report, console: Console) -> None:
         from flows.page import write_page  # noqa: PLC0415
 
         write_page(report.html, cards[0])
-    _say(console, (report.json, report.parquet, report.html))
-
-
-def _say(console: Console, paths: Sequence[Path | None]) -> None:
-    for path in paths:
+    for path in (report.json, report.parquet, report.html):
         if path is not None:
-            console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"written: {path}", soft_wrap=True)
+
+
+def _show_replay(console: Console, replay: "Replay") -> None:
+    """Say what was judged; where nothing is compared, list the incidents."""
+    from flows.topic_range import moment  # noqa: PLC0415
+
+    if replay.ended_early:
+        console.print("stopped before the end: this is what there was up to then", soft_wrap=True)
+    console.print(
+        f"{replay.records:,} records of {len(replay.series)} services,"
+        f" {replay.dead_letters:,} dead letters,"
+        f" arrived from {moment(replay.begin_ms)} to {moment(replay.end_ms)}",
+        soft_wrap=True,
+    )
+    if len(replay.candidates) > 1:
+        return
+    heads = ("service", "kind", "window (UTC)", "confirmed", "resolved", "severity", "peak z")
+    title = f"{replay.candidates[0].name}: {len(replay.incidents[0])} incidents"
+    table = Table(*heads, title=Text(title), title_justify="left")
+    for row in replay.incidents[0]:
+        times = (row.window_start_ms, row.confirmed_start_ms, row.resolved_start_ms)
+        shown = ("" if at is None else moment(at)[:16].replace("T", " ") for at in times)
+        service = Text(printable(row.service_id))
+        peak_z = f"{row.peak_z:.1f}"
+        table.add_row(service, row.kind.value, *shown, row.severity.value, peak_z)
+    console.print(table)

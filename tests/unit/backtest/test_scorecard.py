@@ -114,7 +114,7 @@ def test_tables_fit_eighty_columns_and_cut_nothing(
     text = rendered([card, score_replay(three_days, labels, View.OPENED)])
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    for word in ("confirmed incidents", "as opened", "against live", "by service"):
+    for word in ("confirmed incidents", "as opened", "incidents against live", "by service"):
         assert word in text
     for name in SERVICES:
         assert name in text

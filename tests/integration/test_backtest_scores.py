@@ -1,0 +1,145 @@
+"""`tocsin backtest` as a person runs it: scored against a file of labels, and what people said."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.integration.conftest import Line
+from tests.integration.test_flow import log_at
+
+START = datetime(2026, 3, 2, 8, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+BURST = range(60, 66)
+
+
+def records(
+    start: datetime, *, burst: range = BURST, minutes: int = 90
+) -> Iterator[dict[str, Any]]:
+    """One or two errors a minute of checkout, and many in some minutes; search logs no error."""
+    for minute in range(minutes):
+        errors = 60 if minute in burst else 1 + minute % 2
+        for second in range(errors):
+            at = start + minute * MINUTE + timedelta(seconds=second / 2)
+            yield log_at(at, "ERROR")
+        yield log_at(start + minute * MINUTE + timedelta(seconds=40), "INFO", "search")
+
+
+def run(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin", *words],
+        env={**os.environ, **environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    path = tmp_path / "logs.ndjson"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records(START)))
+    return path
+
+
+def labels_of(folder: Path, *rows: str) -> str:
+    path = folder / "known.csv"
+    path.write_text("\n".join(["service,start,end,kind", *rows]))
+    return str(path)
+
+
+def test_files_are_scored_against_a_file_of_labels(logs: Path, tmp_path: Path) -> None:
+    known = labels_of(
+        tmp_path,
+        "checkout,2026-03-02T09:00:00Z,2026-03-02T09:06:00Z,burst",
+        "search,2026-03-02T08:40:00Z,2026-03-02T08:50:00Z,outage",
+        "chekout,2026-03-02T09:00:00Z,2026-03-02T09:06:00Z,burst",
+    )
+    page, scores, folder = tmp_path / "page.html", tmp_path / "scores.json", tmp_path / "out"
+    outputs = ("--html", str(page), "--json", str(scores), "--parquet", str(folder))
+    done = run({}, "backtest", str(logs), "--min-count", "5,100", "--labels", known, *outputs)
+    assert done.returncode == 0, done.stderr
+    [warning] = [line for line in done.stderr.splitlines() if line.startswith("tocsin:")]
+    assert "labels of 'chekout' are left out" in warning
+    assert warning.endswith("is 'chekout' meant to be 'checkout'?")
+    assert max(len(line) for line in done.stdout.splitlines() if "written" not in line) <= 100
+    for word in ("confirmed incidents: 2 labels", "against default", f"written: {page}"):
+        assert word in done.stdout
+    whole = {
+        row["candidate"]: row
+        for row in json.loads(scores.read_text())["scores"]
+        if row["service"] is None and row["view"] == "confirmed"
+    }
+    assert {name: (row["hits"], row["recall"], row["gone"]) for name, row in whole.items()} == {
+        "default": (1, 0.5, None),
+        "min-count=5": (1, 0.5, 0),
+        "min-count=100": (0, 0.0, 1),
+    }
+    assert whole["default"]["detect_median_s"] < 60
+    frame = pl.read_parquet(folder / "labels.parquet").filter(candidate="default")
+    assert dict(frame.select("service", "found").iter_rows()) == {"checkout": True, "search": False}
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_labels_that_cannot_be_read_are_told_before_anything_is_judged(
+    logs: Path, tmp_path: Path
+) -> None:
+    done = run({}, "backtest", str(logs), "--labels", labels_of(tmp_path, "checkout,monday,2,x"))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "known.csv, line 2: start: 'monday' is no time" in line
+    assert done.stdout == ""
+
+
+def test_incident_outside_a_file_is_false_unless_it_is_left_open(
+    logs: Path, tmp_path: Path
+) -> None:
+    known = labels_of(tmp_path, "search,2026-03-02T08:40:00Z,2026-03-02T08:50:00Z,outage")
+    for words, expected in (((), (1, 0)), (("--unlabelled", "open"), (0, 1))):
+        out = tmp_path / "scores.json"
+        done = run({}, "backtest", str(logs), "--labels", known, "--json", str(out), *words)
+        assert done.returncode == 0, done.stderr
+        first = json.loads(out.read_text())["scores"][0]
+        assert (first["false"], first["unlabelled"]) == expected
+
+
+@pytest.mark.producers_time
+def test_topic_is_scored_against_what_people_said(line: Line, tmp_path: Path) -> None:
+    start = datetime.now(timezone.utc).replace(second=0, microsecond=0) - 100 * MINUTE
+    for record in records(start):
+        arrival_ms = int(datetime.fromisoformat(record["timestamp"]).timestamp() * 1000)
+        key = record["service_id"].encode()
+        line.send_raw(json.dumps(record).encode(), key=key, arrival_ms=arrival_ms)
+    line.flush()
+    flow = line.start_flow()
+    confirmed = "SELECT id FROM incidents WHERE confirmed_at IS NOT NULL AND kind = 'errors'"
+    line.wait_for(lambda: line.query(confirmed), "the incident", flow)
+    [(incident_id,)] = line.query(confirmed)
+    assert flow.stop() == 0
+    out = tmp_path / "scores.json"
+
+    def scored(*words: str) -> dict[str, Any]:
+        done = run(line.environ, "backtest", "--sigma", "2.5", "--json", str(out), *words)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(out.read_text())["scores"][0])
+
+    unlabelled = scored()
+    assert (unlabelled["candidate"], unlabelled["labels"]) == ("live", 0)
+    assert (unlabelled["unlabelled"], unlabelled["precision"]) == (1, None)
+    assert run(line.environ, "incidents", "label", incident_id, "true").returncode == 0
+    missed = [str((start + minute * MINUTE).isoformat()) for minute in (20, 25)]
+    words = ("incidents", "missed", "checkout", "--from", missed[0], "--to", missed[1])
+    assert run(line.environ, *words).returncode == 0
+    hit = scored()
+    assert (hit["labels"], hit["hits"], hit["precision"], hit["recall"]) == (2, 1, 1, 0.5)
+    assert run(line.environ, "incidents", "label", incident_id, "false").returncode == 0
+    alarm = scored()
+    assert (alarm["labels"], alarm["hits"], alarm["false"], alarm["precision"]) == (1, 0, 1, 0)
