@@ -2,8 +2,8 @@
 
 import pytest
 
+from bench.week_grid import candidate, grid, replay_of, week_of
 from flows.replayed import Replay
-from tests.unit.backtest.replays import candidate, grid, replay_of, week_of
 
 SERVICES = ("ml-scorer", "reports")
 

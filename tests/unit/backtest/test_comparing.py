@@ -5,9 +5,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bench.week_grid import candidate, replay_of
 from flows.comparing import Change, Difference, compare
 from flows.scoring import Scored, confirmations
-from tests.unit.backtest.replays import candidate, replay_of
 from tocsin.detection import WINDOW_MS
 
 [[ROW]] = replay_of(

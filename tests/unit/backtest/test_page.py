@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from bench.week_grid import candidate, labels_of_week
 from flows.labels import Labels
 from flows.page import page_of, write_page
 from flows.page_services import LANES_MAX, POINTS_MAX, band_of, lanes_of, service_figure
 from flows.replayed import Replay, Series
 from flows.scorecard import Scorecard, score_replay
 from tests.unit.backtest.conftest import SERVICES
-from tests.unit.backtest.replays import candidate, label, labels_of_week
+from tests.unit.backtest.labels import label
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import TocsinError
 

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from bench.week_grid import labels_of_week
 from flows.labels import Labels
 from flows.replayed import LIVE, Replay
 from flows.score_frames import INCIDENTS, LABELS, SCORES, write_json, write_parquet
@@ -16,7 +17,7 @@ from flows.score_tables import busiest_services, tables
 from flows.scorecard import Scorecard, View, score_replay
 from flows.scoring import Finding
 from tests.unit.backtest.conftest import SERVICES
-from tests.unit.backtest.replays import label, labels_of_week
+from tests.unit.backtest.labels import label
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import TocsinError
 
