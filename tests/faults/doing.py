@@ -275,7 +275,7 @@ DIRECT: Final[tuple[Fault, ...]] = (
 BY_PROXY: Final[tuple[Fault, ...]] = (hang_database, forget_database, hang_broker, forget_broker)
 VICTIMS: Final[dict[str, tuple[Fault, ...]]] = {
     # Last what makes the topic another one.
-    "flow and API": (kill_flow, stop_flow, kill_api, end_flow, lose_recovery, add_partition),
+    "flow and API": (kill_flow, stop_flow, end_flow, lose_recovery, kill_api, add_partition),
     "database": (
         kill_postmaster,
         terminate_backend,
