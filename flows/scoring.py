@@ -124,6 +124,7 @@ def measure(judged: Sequence[Judged], *, labels: int, service_days: float) -> Me
     for one in judged:
         counts[one.finding] += 1
     hits, false = counts[Finding.HIT], counts[Finding.FALSE]
+    left_open = counts[Finding.UNLABELLED]
     delays = sorted(one.delay_s for one in judged if one.delay_s is not None)
     return Measures(
         labels=labels,
@@ -132,12 +133,15 @@ def measure(judged: Sequence[Judged], *, labels: int, service_days: float) -> Me
         false=false,
         duplicates=counts[Finding.DUPLICATE],
         ignored=counts[Finding.IGNORED],
-        unlabelled=counts[Finding.UNLABELLED],
+        unlabelled=left_open,
         precision=_ratio(hits, hits + false),
         recall=_ratio(hits, labels),
         # The harmonic mean of precision and recall; without any hit it is 0.
         f1=_ratio(2 * hits, hits + false + labels) if labels else None,
-        false_per_service_day=_ratio(false, service_days),
+        # Where all that was told is open, it may all be false.
+        false_per_service_day=_ratio(false, service_days)
+        if hits + false or not left_open
+        else None,
         detect_median_s=statistics.median(delays) if delays else None,
         detect_p95_s=percentile(delays, 0.95),
     )

@@ -122,6 +122,9 @@ def test_what_cannot_be_said_is_none_and_never_zero() -> None:
     measures = measure([], labels=0, service_days=0)
     assert measures.precision is measures.recall is measures.f1 is None
     assert measures.false_per_service_day is measures.detect_median_s is None
+    assert measure(of(unlabelled=3), labels=0, service_days=1).false_per_service_day is None
+    assert measure(of(unlabelled=3, false=1), labels=0, service_days=1).false_per_service_day == 1
+    assert measure([], labels=0, service_days=1).false_per_service_day == 0
     missed = measure([], labels=2, service_days=1)
     assert (missed.precision, missed.recall, missed.f1) == (None, 0, 0)
 
