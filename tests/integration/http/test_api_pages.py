@@ -61,7 +61,7 @@ def test_page_of_incidents_is_true(
 ) -> None:
     incident_id = add_incident(database)
     script = commands("incidents.md").replace("http://127.0.0.1:8000", api.url)
-    assert script.count("curl ") == 6
+    assert script.count("curl ") == 8
     token = api.headers("operator")["authorization"].removeprefix("Bearer ")
     told = run(programs, script, ID=incident_id, TOKEN=token)
     assert "somebody has changed the incident" in told
@@ -69,5 +69,6 @@ def test_page_of_incidents_is_true(
     assert moments == [
         *("acknowledged", "reclassified", "assigned", "commented", "resolved", "commented")
     ]
+    assert get(api, f"/incidents/{incident_id}/label")["is_true"]
     [opened] = get(api, "/incidents", kind="manual")["data"]
     assert opened["title"] == "Customers cannot pay"
