@@ -96,7 +96,7 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
         if not self._has_begun:
             # A tick, so that the services that are known are named before anything else.
             self._has_begun = True
-            return [self._batch([], [])]
+            return [self._batch([], [], [])]
         if self._next >= self._part.end:
             raise StopIteration
         if self._course.is_over():
@@ -155,22 +155,23 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
         arrivals = plausible([message.timestamp()[1] for message in messages])
         self._course.reached_ms[self._part.partition] = arrivals[-1]
         offsets: list[int] = [message.offset() for message in messages]  # type: ignore[misc]
+        values = [message.value() for message in messages]
         borders = {0, bisect_left(offsets, self._part.begin), len(messages)}
-        if arrivals[0] // WINDOW_MS != arrivals[-1] // WINDOW_MS:
+        if min(arrivals) // WINDOW_MS != max(arrivals) // WINDOW_MS:
             minutes = [arrival_ms // WINDOW_MS for arrival_ms in arrivals]
             borders |= {n for n in range(1, len(minutes)) if minutes[n] != minutes[n - 1]}
-        cuts = sorted(borders)
-        for first, end in pairwise(cuts):
-            yield self._batch(messages[first:end], arrivals[first:end])
+        for first, end in pairwise(sorted(borders)):
+            yield self._batch(values[first:end], arrivals[first:end], offsets[first:end])
 
-    def _batch(self, messages: list[Message], arrivals: list[int]) -> RawBatch:
-        offsets: list[int] = [message.offset() for message in messages]  # type: ignore[misc]
+    def _batch(
+        self, values: list[bytes | None], arrivals: list[int], offsets: list[int]
+    ) -> RawBatch:
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._part.partition,
             next_offset=offsets[-1] + 1 if offsets else self._next,
-            key=[None] * len(messages),
-            value=[message.value() for message in messages],
+            key=[None] * len(values),
+            value=values,
             arrival_ms=arrivals,
             offset=offsets,
             read_until_ms=arrivals[-1] if arrivals else None,

@@ -1,6 +1,8 @@
 """Records to runs: what a detector is fed, cut as the arrival order of each service commands."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -33,59 +35,55 @@ def cut_runs(batch: RecordBatch, idle_ms: int) -> list[ServiceRuns]:
     A run is a maximal stretch of records of one service and one window, each arriving at most
     `idle_ms` after the one before. Records of other services in between do not end it.
     """
-    growing: dict[str, _Growing] = {}
-    runs: dict[str, list[Run]] = {}
-    error_arrivals: dict[str, list[int]] = {}
-    for service_id, event_us, level, arrival_ms, offset in zip(
-        batch.service_id, batch.event_us, batch.level, batch.arrival_ms, batch.offset, strict=True
-    ):
-        window = event_us // _WINDOW_US
-        run = growing.get(service_id)
-        if run is None or run.window != window or arrival_ms - run.last_arrival_ms > idle_ms:
-            if run is None:
-                runs[service_id], error_arrivals[service_id] = [], []
-            else:
-                runs[service_id].append(run.ended())
-            run = growing[service_id] = _Growing(window, arrival_ms)
-        run.total += 1
-        if level in ERROR_LEVELS:
-            run.errors += 1
-            error_arrivals[service_id].append(arrival_ms)
-        run.last_arrival_ms = arrival_ms
-        run.offset = offset
-    for service_id, run in growing.items():
-        runs[service_id].append(run.ended())
-    return [
-        ServiceRuns(
-            service_id,
-            batch.incarnation,
-            batch.partition,
-            own,
-            error_arrivals=error_arrivals[service_id],
+    if not len(batch):
+        return []
+    windows = [event_us // _WINDOW_US for event_us in batch.event_us]
+    arrivals = batch.arrival_ms
+    # Where all arrived within so short a time, no two lie further apart.
+    has_gaps = max(arrivals) - min(arrivals) > idle_ms
+    is_error = [level in ERROR_LEVELS for level in batch.level]
+    indices: dict[str, list[int]] = defaultdict(list)
+    for index, service_id in enumerate(batch.service_id):
+        indices[service_id].append(index)
+    cut = []
+    for service_id, own in indices.items():
+        runs: list[Run] = []
+        error_arrivals: list[int] = []
+        for piece in _pieces(own, windows, arrivals, idle_ms, has_gaps=has_gaps):
+            errors = [arrivals[index] for index in piece if is_error[index]]
+            first, last = piece[0], piece[-1]
+            runs.append(
+                Run(
+                    windows[first],
+                    len(piece),
+                    len(errors),
+                    arrivals[first],
+                    arrivals[last],
+                    batch.offset[last],
+                )
+            )
+            error_arrivals += errors
+        cut.append(
+            ServiceRuns(
+                service_id,
+                batch.incarnation,
+                batch.partition,
+                runs,
+                error_arrivals=error_arrivals,
+            )
         )
-        for service_id, own in runs.items()
+    return cut
+
+
+def _pieces(
+    own: list[int], windows: list[int], arrivals: list[int], idle_ms: int, *, has_gaps: bool
+) -> Iterable[list[int]]:
+    """Cut a service's records, by their indices, where the window changes or it was idle."""
+    if not has_gaps and len(set(map(windows.__getitem__, own))) == 1:
+        return [own]
+    borders = [
+        place
+        for place, (before, index) in enumerate(pairwise(own), 1)
+        if windows[index] != windows[before] or arrivals[index] - arrivals[before] > idle_ms
     ]
-
-
-class _Growing:
-    """A run that may still grow."""
-
-    __slots__ = ("errors", "first_arrival_ms", "last_arrival_ms", "offset", "total", "window")
-
-    def __init__(self, window: int, arrival_ms: int) -> None:
-        self.window = window
-        self.total = 0
-        self.errors = 0
-        self.first_arrival_ms = arrival_ms
-        self.last_arrival_ms = arrival_ms
-        self.offset = -1
-
-    def ended(self) -> Run:
-        return Run(
-            self.window,
-            self.total,
-            self.errors,
-            self.first_arrival_ms,
-            self.last_arrival_ms,
-            self.offset,
-        )
+    return [own[first:end] for first, end in pairwise([0, *borders, len(own)])]

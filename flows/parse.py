@@ -17,7 +17,7 @@ def parse_batch(raw: RawBatch) -> RecordBatch:
     """Decode every message; one that breaks the contract harms only itself."""
     batch = RecordBatch.empty(raw.incarnation, raw.partition, raw.next_offset)
     batch.read_until_ms, batch.weight = raw.read_until_ms, raw.weight
-    batch.size_bytes = sum(len(value) for value in raw.value if value)
+    batch.size_bytes = sum(map(len, filter(None, raw.value)))
     for first in range(0, len(raw.offset), STRETCH):
         part = raw.rows(first, first + STRETCH)
         try:
