@@ -172,12 +172,17 @@ class _Bench:
         self._reunite()
 
     def drain(self) -> None:
+        self._share()
+        for judge in self._parted:
+            judge.drain()
+
+    def _share(self) -> None:
+        """Give what the shared detector has found, silences alone, to those who listen to it."""
         rows = [] if self.shared is None else self.shared.drain_incidents()
-        for judge in self.judges:
-            if judge.own is None:
-                judge.keep(rows)
-            else:
-                judge.drain()
+        if rows:
+            for judge in self.judges:
+                if judge.own is None:
+                    judge.keep(rows)
 
     @property
     def clock(self) -> int | None:
@@ -196,16 +201,22 @@ class _Bench:
         keen = self._plan.keenest.at(number)
         if count <= keen.minimum_count or count < self._least(window, keen):
             return
-        for judge in self.judges:
-            if judge.own is None and count >= _limit(window, judge.timeline.at(number)):
-                self.drain()
-                snapshot = shared.snapshot()
-                incidents = structs.replace(snapshot.incidents, resolved_window=judge.resolved)
-                judge.own = Detector.restore(
-                    structs.replace(snapshot, incidents=incidents), judge.timeline
-                )
-                judge.look_at = 0
-                self._parted.append(judge)
+        leaving = [
+            judge
+            for judge in self.judges
+            if judge.own is None and count >= _limit(window, judge.timeline.at(number))
+        ]
+        if not leaving:
+            return
+        self._share()
+        snapshot = shared.snapshot()
+        for judge in leaving:
+            incidents = structs.replace(snapshot.incidents, resolved_window=judge.resolved)
+            judge.own = Detector.restore(
+                structs.replace(snapshot, incidents=incidents), judge.timeline
+            )
+            judge.look_at = 0
+        self._parted += leaving
 
     def _least(self, window: Window, keen: DetectionSettings) -> int:
         if window is not self._keenest_at:
@@ -218,20 +229,21 @@ class _Bench:
         if shared is None or not self._parted:
             return
         clock = shared.clock or 0
+        theirs: DetectorSnapshot | None = None
         for judge in list(self._parted):
             own = judge.own
             if own is None or own.open_incident or clock < judge.look_at:
                 continue
-            snapshot = own.snapshot()
-            if _is_abnormal(own, judge.timeline) or not _agree(
-                snapshot, shared.snapshot(), judge.run_windows
-            ):
-                judge.look_at = clock + _NEXT_LOOK
+            judge.look_at = clock + _NEXT_LOOK
+            if _is_abnormal(own, judge.timeline):
                 continue
-            self.drain()
-            judge.resolved = snapshot.incidents.resolved_window
-            judge.own = None
-            self._parted.remove(judge)
+            mine, theirs = own.snapshot(), theirs or shared.snapshot()
+            if _agree(mine, theirs, judge.run_windows):
+                self._share()
+                judge.drain()
+                judge.resolved = mine.incidents.resolved_window
+                judge.own = None
+                self._parted.remove(judge)
 
 
 class Panel:

@@ -19,6 +19,7 @@ the baseline stands, so a test that holds early holds for good.
 import math
 import sys
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from flows.baseline import Baseline, GuardedBaseline
@@ -66,9 +67,15 @@ def least_count_above(baseline: Baseline | GuardedBaseline, sigma: Decimal) -> i
     >>> least_count_above(Baseline(n=2, errors=8, squares=40), Decimal("2.5"))
     10
     """
+    return _least_count(baseline.n, baseline.errors, baseline.spread, sigma)
+
+
+@lru_cache(maxsize=10_000)
+def _least_count(n: int, errors: int, spread: int, sigma: Decimal) -> int:
+    """Many candidates of a backtest ask the same of one baseline."""
     p, q = sigma.as_integer_ratio()
-    above_mean = math.isqrt(p * p * baseline.spread) // q + 1
-    return _ceil_div(baseline.errors + above_mean, baseline.n)
+    above_mean = math.isqrt(p * p * spread) // q + 1
+    return _ceil_div(errors + above_mean, n)
 
 
 def limits_of(
