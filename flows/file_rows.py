@@ -71,7 +71,8 @@ def _line_rows(path: Path, size: int) -> Rows:
                     number += 1
                     if not line.isspace():
                         rows.append(_row(path, number, line))
-                yield rows, raw.tell() / size
+                # Of a pipe it is not known.
+                yield rows, raw.tell() / size if raw.seekable() else 0.0
     except (OSError, EOFError, zstd.ZstdError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileUnusable(f"{path}: cannot be read after line {number}: {reason}") from None

@@ -186,13 +186,15 @@ def _course() -> "Iterator[Course]":
     course = Course()
     former = signal.signal(signal.SIGINT, lambda *_: course.stopping.set())
     over = threading.Event()
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.percentage:>3.0f}%"),
         BarColumn(),
         TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     watching = threading.Thread(target=_watch, args=(course, bar, over), daemon=True)
     try:
