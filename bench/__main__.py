@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    backtest_rate,
     catch_up,
     compare,
     detector_memory,
@@ -56,6 +57,7 @@ SCENARIOS = {
     incident_list.ID: Scenario(incident_list.run, 1_000_000, 1_000),
     flow_memory.ID: Scenario(flow_memory.run, 60, 2, 3600),
     detector_rate.ID: Scenario(detector_rate.run, 7 * 1440, 200),
+    backtest_rate.ID: Scenario(backtest_rate.run, 1_000_000, 20_000),
     detector_memory.ID: Scenario(detector_memory.run, 10_000, 200),
     sql_scale.ID: Scenario(sql_scale.run, 1_000_000, 20_000, 10_000_000),
     stages.ID: Scenario(stages.run, 500_000, 20_000),

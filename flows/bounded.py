@@ -122,20 +122,13 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
         self._consumer.close()
 
     def _fetch(self) -> list[Message]:
-        messages = []
         former = self._next
-        for message in self._consumer.consume(POLL_RECORDS, timeout=0):
-            error = message.error()
-            if error is None:
-                messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-                # What lies before it without a message is a mark of a transaction.
-                self._next = max(self._next, message.offset() or 0)
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                self._course.failure = BrokerError(
-                    f"offset {self._next} of partition {self._part.partition} is not there any"
-                    " more: retention has removed it while it was to be read"
-                )
+        messages = self._consumer.consume(POLL_RECORDS, timeout=0)
+        told = [message for message in messages if message.error() is not None]
+        if told:
+            messages = [message for message in messages if message.error() is None]
+        for message in told:
+            self._hear(message)
         if messages:
             self._heard_at = time.monotonic()
             self._next = max(self._next, messages[-1].offset() + 1)  # type: ignore[operator]
@@ -144,6 +137,18 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
             messages = [one for one in messages if one.offset() < self._part.end]  # type: ignore[operator]
         self._progress.add(self._next - former, len(messages))
         return messages
+
+    def _hear(self, message: Message) -> None:
+        """Take what is no record: the end of the partition, or that its offsets are gone."""
+        code = message.error().code()  # type: ignore[union-attr]  # it has one
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
+            # What lies before it without a message is a mark of a transaction.
+            self._next = max(self._next, message.offset() or 0)
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            self._course.failure = BrokerError(
+                f"offset {self._next} of partition {self._part.partition} is not there any"
+                " more: retention has removed it while it was to be read"
+            )
 
     def _batches(self, messages: list[Message]) -> Iterator[RawBatch]:
         """Cut what came where the scored range begins, and where a minute does.

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from msgspec import Struct
 
@@ -79,8 +79,8 @@ def _pieces(
     own: list[int], windows: list[int], arrivals: list[int], idle_ms: int, *, has_gaps: bool
 ) -> Iterable[list[int]]:
     """Cut a service's records, by their indices, where the window changes or it was idle."""
-    if not has_gaps and len(set(map(windows.__getitem__, own))) == 1:
-        return [own]
+    if not has_gaps:
+        return [list(piece) for _, piece in groupby(own, windows.__getitem__)]
     borders = [
         place
         for place, (before, index) in enumerate(pairwise(own), 1)
