@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from flows.as_of import with_present
 from flows.merging import Merging, TimedRun
-from flows.panel import Panel, Plan
+from flows.panel import Panel
+from flows.plans import Plan
 from flows.replayed import Series
 from flows.rows import IncidentRow, Run
 from flows.snapshot import DetectorSnapshot

@@ -9,7 +9,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from flows.course import Course
 from flows.cut import ServiceRuns
 from flows.known import Known
-from flows.panel import Plan, plans_of
+from flows.plans import Plan, plans_of
 from flows.replayed import Candidate
 from flows.sinks import Progress
 from flows.trial import Found, ServiceTrial

@@ -119,10 +119,12 @@ def test_backtest_of_any_source_and_range_gives_the_live_incidents(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_ms = (int(time.time() * 1000) // WINDOW_MS - MINUTES - 15) * WINDOW_MS
+    change_settings(line, start_ms + 70 * WINDOW_MS)
     run_live(line, start_ms)
     live = live_incidents(line)
     assert {row[2] for row in live.values()} == {"errors", "silence"}
     assert any(row[14] for row in live.values()), "none was opened late"
+    assert {row[21] for row in live.values()} == {1, 2}
     settings, candidates = line.settings, live_settings(line)
     whole = Asked(to_ms=start_ms + (MINUTES + 9) * WINDOW_MS)
 
@@ -154,6 +156,18 @@ def test_backtest_of_any_source_and_range_gives_the_live_incidents(
             found = incidents_of(replay)
             assert {key: row for key, row in found.items() if key in newer} == newer
             assert found.items() <= live.items()
+
+
+def change_settings(line: Line, from_ms: int) -> None:
+    """Have other numbers judge from a time on; as if they had been made well before it."""
+    document = {
+        "settings": {"threshold_sigma": 2.5, "confirm_run_windows": 2},
+        "overrides": [{"services": "s*", "settings": {"minimum_count": 8}}],
+    }
+    line.execute(
+        "INSERT INTO detection_settings (version, effective_from, document, created_by)"
+        f" VALUES (2, to_timestamp({from_ms / 1000}), '{json.dumps(document)}', 'test')"
+    )
 
 
 def run_live(line: Line, start_ms: int) -> None:

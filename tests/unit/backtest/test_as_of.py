@@ -9,7 +9,7 @@ from msgspec import structs
 
 from flows.as_of import snapshot_as_of, window_as_of
 from flows.detector import Detector
-from flows.panel import plans_of
+from flows.plans import plans_of
 from flows.rows import IncidentRow, Run, WindowRow
 from flows.trial import ServiceTrial
 from tests.unit.detection.streams import SMALL, Tally, streams

@@ -10,7 +10,8 @@ from msgspec import structs
 
 from flows.detector import Detector
 from flows.merging import Merging
-from flows.panel import Panel, plans_of
+from flows.panel import Panel
+from flows.plans import plans_of
 from flows.rows import IncidentRow, Run
 from tests.unit.detection.streams import SMALL, Tally, cut, streams
 from tocsin.detection import WINDOW_MS, DetectionSettings, Preset, SettingsTimeline
