@@ -55,22 +55,21 @@ def live(
 
 
 def taken_up(
-    timeline: SettingsTimeline,
+    timelines: list[SettingsTimeline],
     stream: list[Tally],
     since_ms: int,
-    end_ms: int,
-    others: list[SettingsTimeline],
+    until_ms: int,
+    ledger: tuple[dict[int, WindowRow], dict[str, IncidentRow]],
 ) -> dict[str, IncidentRow]:
-    """What a trial says that reads from a moment on and knows the final rows."""
-    windows, incidents = live(timeline, stream, end_ms)
+    """What a trial says that reads from a moment up to another, and knows the final rows."""
+    windows, incidents = ledger
     number = window_as_of(since_ms)
     start = snapshot_as_of(
         since_ms,
         [row for n, row in windows.items() if n <= number],
         sorted(incidents.values(), key=lambda row: row.window_start_ms),
-        timeline,
+        timelines[0],
     )
-    timelines = [timeline, *others]
     trial = ServiceTrial("service", timelines, plans_of(timelines), start, since_ms)
     for run, others_ms in with_others(stream):
         for arrival_ms in others_ms:
@@ -78,7 +77,7 @@ def taken_up(
                 trial.advance(arrival_ms)
         if run.first_arrival_ms >= since_ms:
             trial.take([run], [run.first_arrival_ms] * run.errors, is_scored=True)
-    return {row.incident_id: row for row in trial.end(end_ms).incidents[0]}
+    return {row.incident_id: row for row in trial.end(until_ms).incidents[0]}
 
 
 def told(row: IncidentRow, number: int) -> dict[str, Any]:
@@ -105,6 +104,7 @@ CHANGES = st.fixed_dictionaries(
     CHANGES,
     streams(late=False, most=120),
     st.integers(0, 3_000_000),
+    st.integers(1, 120),
     st.lists(CHANGES, max_size=2),
     st.sampled_from([0, 200_000, 2_000_000]),
 )
@@ -117,21 +117,24 @@ def test_service_taken_up_from_its_rows_has_the_incidents_that_it_had(
     changes: dict[str, Any],
     stream: list[Tally],
     after_ms: int,
+    read: int,
     others: list[dict[str, Any]],
     rest_ms: int,
 ) -> None:
-    timeline = SettingsTimeline((structs.replace(SMALL, **changes),))
-    more = [SettingsTimeline((structs.replace(SMALL, **other),)) for other in others]
-    since_ms, end_ms = 20 * WINDOW_MS + after_ms, stream[-1].arrival_ms + rest_ms
-    windows, incidents = live(timeline, stream, end_ms)
+    timelines = [SettingsTimeline((structs.replace(SMALL, **own),)) for own in [changes, *others]]
+    since_ms = 20 * WINDOW_MS + after_ms
+    ledger = live(timelines[0], stream, stream[-1].arrival_ms + rest_ms)
+    # What is read ends earlier than what the rows tell of.
+    until_ms = stream[:read][-1].arrival_ms
+    windows, incidents = live(timelines[0], stream[:read], until_ms)
     number = window_as_of(since_ms)
     # Late records, and the end of a service that is forgotten just then, are beyond the rows.
     assume(max(windows) > number)
-    assume(not any(row.late_total for row in windows.values()))
+    assume(not any(row.late_total for row in ledger[0].values()))
     over_ms = (number - 2) * WINDOW_MS
     newer = [row for row in incidents.values() if (row.resolved_start_ms or 2**62) > over_ms]
     assume(not any(_is_forgotten_at(row, number) for row in newer))
-    found = taken_up(timeline, stream, since_ms, end_ms, more)
+    found = taken_up(timelines, stream[:read], since_ms, until_ms, ledger)
     assert {key: told(row, number) for key, row in found.items()} == {
         row.incident_id: told(row, number) for row in newer
     }
