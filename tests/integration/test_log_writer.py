@@ -113,6 +113,7 @@ def test_database_that_went_back_in_time_is_noticed(
 def test_rows_that_the_database_refuses_are_put_aside_alone(
     conn: psycopg.Connection, bad: set[int]
 ) -> None:
+    conn.execute("DROP SCHEMA scoped CASCADE")
     conn.execute("ALTER TABLE logs ALTER message TYPE varchar(8)")
     announced = Announced()
     messages = ["far too long" if offset in bad else "fits" for offset in range(7)]

@@ -13,7 +13,7 @@ import pytest
 from sql.incidents import IncidentFilter
 from sql.logs import LogPosition, LogSearch, search_values
 from sql.statements import statements
-from tests.integration.analysts import freeze
+from tests.integration.analysts import freeze, ms
 from tests.integration.plans import Reading, fill, nested_readings, readings
 from tests.integration.test_sql_page import questions
 
@@ -57,7 +57,13 @@ SEARCH_MORE = LogSearch(
 SETTINGS = frozenset({"detection_settings"})
 EVENTS, EVIDENCE = "incident_events_incident", "incident_evidence_pkey"
 
+# A record may arrive days after its timestamp, so a range of arrivals looks into every chunk's index.
 PLANS: dict[str, Plan] = {
+    "as_of.select_windows_as_of": Plan(set(), chunks=2, whole=True),
+    "as_of.select_incidents_as_of": Plan(set(), small=frozenset({"incidents"})),
+    "as_of.select_arrivals_between": Plan({BY_TIME}, chunks=11),
+    "as_of.count_records_between": Plan(set(), chunks=1, whole=True),
+    "as_of.select_slice": Plan({BY_TIME}, chunks=11),
     "audit.select_entries": Plan({"audit_log_pkey"}, values={"before": 2**60, "action": None}),
     "export.select_bounds_of_incidents": Plan({"incidents_newest"}),
     "export.export_logs": Plan({BY_TIME}, chunks=1),
@@ -130,10 +136,15 @@ PLANS: dict[str, Plan] = {
 }
 
 NO_READING = "reads no table"
-FEW = "reads a table that stays small: a row a person, a key, a label or a version"
+FEW = "reads a table that stays small: a row a person, a key, a label, a version or a partition"
 CHUNKS = "reads the list of chunks, not the chunks"
 COUNTS = "counts what its list has, which takes a look at each"
+ALL_LOGS = "a backtest without bounds, which then reads them all"
 EXCEPTIONS: dict[str, str] = {
+    "as_of.select_first_arrival": ALL_LOGS,
+    "as_of.select_first_offset": "reads the logs of one partition from a time on, to their end",
+    "as_of.select_topic": FEW,
+    "as_of.select_partitions": FEW,
     "audit.insert_entry": NO_READING,
     "export.begin_snapshot": NO_READING,
     "export.select_bounds_of_logs": CHUNKS,
@@ -223,6 +234,12 @@ def known(conn: psycopg.Connection) -> dict[str, dict[str, Any]]:
     incident = one("select incident_id from incident_evidence order by 1 limit 1")
     common: dict[str, Any] = {
         **hour(),
+        "start_ms": ms(NOON - HOUR),
+        "from_ms": ms(NOON - HOUR),
+        "begin_ms": ms(NOON - HOUR),
+        "end_ms": ms(NOON),
+        "topic_id": "topic",
+        "partition": 0,
         "offset": 0,
         "prefix": incident[:8],
         "windows": 181,
