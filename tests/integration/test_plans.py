@@ -57,7 +57,7 @@ SEARCH_MORE = LogSearch(
 SETTINGS = frozenset({"detection_settings"})
 EVENTS, EVIDENCE = "incident_events_incident", "incident_evidence_pkey"
 
-# A record may arrive days after its timestamp, so a range of arrivals looks into every chunk's index.
+# A record may arrive long after its timestamp: a range of arrivals looks into each chunk's index.
 PLANS: dict[str, Plan] = {
     "as_of.select_windows_as_of": Plan(set(), chunks=2, whole=True),
     "as_of.select_incidents_as_of": Plan(set(), small=frozenset({"incidents"})),
