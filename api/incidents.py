@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final, Literal
 
-from msgspec import Struct, field, structs
+from msgspec import UNSET, Struct, UnsetType, field, structs
 from sanic import HTTPResponse, Request
 
 from api.auth import Identity
@@ -21,6 +21,8 @@ from tocsin.detection import IncidentKind, Preset, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
+TOTAL_MAX: Final = 10_000
+"""How far incidents are counted for a page: to count a million takes longer than to show twenty."""
 
 
 class Status(str, Enum):
@@ -89,11 +91,20 @@ class Incident(Struct, frozen=True, kw_only=True):
     revision: int
 
 
+class IncidentMeta(Meta, frozen=True, kw_only=True):
+    """Which page this is, of how many.
+
+    total_relation: `gte` where there are more than `total`, which is 10,000 then; pages go on.
+    """
+
+    total_relation: Literal["gte"] | UnsetType = field(name="totalRelation", default=UNSET)
+
+
 class IncidentPage(Struct, frozen=True):
     """A page of incidents, newest first."""
 
     data: list[Incident]
-    meta: Meta
+    meta: IncidentMeta
 
 
 _CHOICES: dict[str, list[str]] = {
@@ -146,7 +157,10 @@ class Incidents:
 
     @operation(
         summary="List incidents, newest first",
-        description="All of them, or those that every given filter lets through.",
+        description=(
+            "All of them, or those that every given filter lets through. They are counted up to "
+            "10,000; where there are more, `totalRelation` is `gte`."
+        ),
         parameters=_FILTER_PARAMETERS,
         answers={200: IncidentPage},
         errors=(400, 401, 503),
@@ -158,9 +172,15 @@ class Incidents:
         parameters = Parameters(request, _NAMES)
         page = page_of(parameters)
         wanted = _filter(parameters, identity)
-        total = await self._incidents.count(wanted)
         rows = await self._incidents.page(wanted, limit=page.limit, offset=page.offset)
-        return json_answer(IncidentPage([incident_of(row) for row in rows], page.meta(total)))
+        total = page.total_if_last(len(rows))
+        if total is None:
+            total = await self._incidents.count(wanted, most=TOTAL_MAX + 1)
+        meta = IncidentMeta(
+            **structs.asdict(page.meta(min(total, TOTAL_MAX))),
+            total_relation=UNSET if total <= TOTAL_MAX else "gte",
+        )
+        return json_answer(IncidentPage([incident_of(row) for row in rows], meta))
 
     @operation(
         summary="Get an incident",

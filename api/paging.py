@@ -51,6 +51,10 @@ class Page(Struct, frozen=True):
         """How many rows come before it."""
         return (self.number - 1) * self.limit
 
+    def total_if_last(self, rows: int) -> int | None:
+        """Return how many rows there are in all if this page, which has so many, shows it."""
+        return self.offset + rows if 0 < rows < self.limit or not self.offset + rows else None
+
     def meta(self, total: int) -> Meta:
         """Return what the client is told about a list of `total` rows."""
         return Meta(total, self.number, self.limit, -(-total // self.limit))

@@ -13,7 +13,7 @@ from api.metrics import CONFIRMED, UNCONFIRMED
 from api.topic import Topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import PARTITIONER
+from tocsin.topics import PARTITIONER, SOCKET_TIMEOUT_MS
 
 RECORDS_IN_FLIGHT_MAX = 100_000
 BYTES_IN_FLIGHT_MAX = 128 * 1024 * 1024
@@ -219,6 +219,7 @@ class Publisher:
                 "compression.type": "lz4",
                 "linger.ms": LINGER_MS,
                 "message.timeout.ms": round(self._timeout_s * 1000),
+                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 # Ours are the bounds; these only have to lie above them.
                 "queue.buffering.max.messages": self._records_max * 2,
                 "queue.buffering.max.kbytes": self._bytes_max // 512,

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
+from tocsin.topics import SOCKET_TIMEOUT_MS
 
 _MARGIN_S = 1.0
 
@@ -27,6 +28,7 @@ class Topic:
                 "bootstrap.servers": settings.kafka_bootstrap,
                 "client.id": "tocsin-api-topic",
                 "reconnect.backoff.max.ms": 1000,
+                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 "log_level": 2,
             }
         )

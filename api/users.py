@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class NewUser(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who wants to be let in. role: only an admin may give one; `operator` where none is given."""
+    """Who wants to be let in. role: only an admin may give one; `viewer` where none is given."""
 
     email: Email
     password: Password
@@ -119,7 +119,7 @@ class Users:
     @operation(
         summary="Add a user",
         description=(
-            "Where registration is open, anybody may add themselves, as operator. Where it is "
+            "Where registration is open, anybody may add themselves, as viewer. Where it is "
             "closed, and to give a role, it takes an admin's token."
         ),
         body=NewUser,
@@ -137,7 +137,7 @@ class Users:
             identity = await self._sessions.require(request, Role.ADMIN)
         if identity is None:
             await self._limits.login(request)
-        role = new.role or Role.OPERATOR
+        role = new.role or Role.VIEWER
         password_hash = await self._passwords.hash(new.password)
         row = await self._users.insert(
             new.email, password_hash, role.value, by=self._sessions.actor(request, identity)

@@ -100,9 +100,9 @@ class IncidentTable:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def count(self, wanted: IncidentFilter) -> int:
-        """Return how many incidents pass a filter."""
-        return await self._number("count_incidents", wanted.values())
+    async def count(self, wanted: IncidentFilter, *, most: int) -> int:
+        """Return how many incidents pass a filter, or `most` if there are more."""
+        return await self._number("count_incidents", {**wanted.values(), "most": most})
 
     async def page(self, wanted: IncidentFilter, *, limit: int, offset: int) -> list[IncidentRow]:
         """Return a page of the incidents that pass a filter, newest first."""

@@ -30,6 +30,7 @@ GRANT SELECT ON
     TO analyst;
 
 -- Analysts of some services.
+GRANT SELECT ON migrations TO scoped_analyst;
 GRANT SELECT ON
     scoped.my_services, scoped.logs, scoped.logs_per_minute, scoped.logs_per_hour,
     scoped.logs_per_day, scoped.error_windows, scoped.incidents, scoped.incident_events,

@@ -1,16 +1,21 @@
 -- name: count_incidents
+-- No further than it takes to know that there are more.
 SELECT count(*)
-FROM incidents
-WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
-  AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
-  AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
-  AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
-  AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
-  AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
-  AND (%(is_assigned)s::boolean IS NULL OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
-  AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
-  AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
-  AND deleted_at IS NULL;
+FROM (
+    SELECT
+    FROM incidents
+    WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
+      AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+      AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
+      AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
+      AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
+      AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
+      AND (%(is_assigned)s::boolean IS NULL OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
+      AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
+      AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
+      AND deleted_at IS NULL
+    LIMIT %(most)s
+) AS found;
 
 -- name: select_incidents
 -- The revision of those on the page alone.

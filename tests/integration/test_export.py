@@ -1,6 +1,7 @@
 """`tocsin export` as a person runs it: what is in the file, and what is there when it fails."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 import polars as pl
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier, Literal
 
 from stack.waiting import wait_until
+from tests.conftest import as_role
 from tests.integration.commands import Run, execute, failure, tocsin
 from tests.integration.ledgers import replayed, store
 
@@ -115,19 +118,44 @@ def test_nothing_to_export_is_a_file_with_columns(
         assert (read(path).height, "service_id" in read(path).columns) == (0, True)
 
 
-def test_analyst_may_export(database_url: str, tmp_path: Path) -> None:
+@pytest.fixture
+def analyst_of_one(database_url: str) -> Iterator[str]:
+    """The URL of a person who may see the services check* alone."""
+    name = f"bob_{secrets.token_hex(4)}"
+    url = as_role(database_url, name)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        password = psycopg.conninfo.conninfo_to_dict(url)["password"]
+        role = Identifier(name)
+        make = SQL("create role {} login password {} in role scoped_analyst")
+        conn.execute(make.format(role, Literal(password)))
+        conn.execute(SQL("alter role {} set search_path = scoped, public").format(role))
+        conn.execute("insert into analyst_services values (%s, 'check*')", [name])
+    yield url
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(SQL("drop role {}").format(Identifier(name)))
+
+
+def test_analyst_exports_what_he_may_see(
+    database_url: str, analyst_of_one: str, tmp_path: Path
+) -> None:
     fill(database_url, 100)
-    path = tmp_path / "logs.parquet"
-    done = subprocess.run(
-        [sys.executable, "-m", "tocsin", "export", "logs", str(path)],
-        env={**os.environ, "DATABASE_URL": database_url, "PGOPTIONS": "-c role=analyst"},
+    execute(database_url, "update logs set service_id = 'search' where \"offset\" < 30")
+    for url, logs in ((as_role(database_url, "analyst"), 100), (analyst_of_one, 70)):
+        for what in ("logs", "windows", "incidents"):
+            done = export_as(url, what, tmp_path / f"{logs}-{what}.parquet")
+            assert done.returncode == 0, done.stderr
+        assert read(tmp_path / f"{logs}-logs.parquet").height == logs
+
+
+def export_as(url: str, what: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin", "export", what, str(path)],
+        env={**os.environ, "DATABASE_URL": url},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert read(path).height == 100
 
 
 @pytest.mark.parametrize(

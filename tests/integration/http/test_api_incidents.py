@@ -26,6 +26,12 @@ INSERT_INCIDENT = """
         4.5, 6.0, 10, 20, 50, 1, 'plain', %(opened)s,
         false, 0, false, 1, 7, %(window)s, %(window)s)
 """
+MANY_BY_HAND = """
+    insert into incidents (id, service_id, kind, title, severity, status, first_window, opened_at)
+    select md5(number::text), 'checkout', 'manual', 'title', 'LOW', 'OPEN', at, at
+    from (select number, %s + number * interval '1 second' as at
+          from generate_series(1, 10001) as number) as numbered
+"""
 INSERT_LOG = """
     insert into logs (timestamp, service_id, level, message, metadata, arrival, incarnation,
                       partition, "offset")
@@ -91,6 +97,19 @@ def test_pages_together_hold_every_incident_once_newest_first(
     assert [row["id"] for page in pages for row in page["data"]] == ids[::-1]
     assert [len(page["data"]) for page in pages] == [3, 3, 1, 0]
     assert pages[1]["meta"] == {"total": 7, "page": 2, "limit": 3, "totalPages": 3}
+
+
+def test_incidents_are_counted_no_further_than_ten_thousand(
+    api: Api, database: psycopg.Connection
+) -> None:
+    database.execute(MANY_BY_HAND, [FIRST])
+    meta = {"total": 10_000, "page": 1, "limit": 100, "totalPages": 100}
+    assert get(api, "/incidents", limit=100)["meta"] == {**meta, "totalRelation": "gte"}
+    last = get(api, "/incidents", limit=100, page=101)
+    assert last["meta"] == {**meta, "page": 101, "totalRelation": "gte"}
+    assert len(last["data"]) == 1
+    exact = get(api, "/incidents", **{"limit": 100, "from": "2026-03-02T08:00:02Z"})
+    assert exact["meta"] == meta
 
 
 def test_incident_carries_its_evidence(api: Api, database: psycopg.Connection) -> None:

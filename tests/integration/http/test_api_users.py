@@ -20,7 +20,7 @@ def test_registered_user_logs_in_and_reads(api: Api, email: str) -> None:
     made = api.client.post("/users", json={"email": email, "password": PASSWORD})
     assert made.status_code == 201
     assert made.json().keys() == {"id", "email", "role", "created_at", "updated_at"}
-    assert made.json()["role"] == "operator"
+    assert made.json()["role"] == "viewer"
     login = api.client.post("/auth/login", json={"email": email, "password": PASSWORD})
     assert login.status_code == 200
     answer = login.json()
