@@ -47,6 +47,17 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not _is_of_the_database(error):
+            raise
+        print(f"tocsin: the database: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    # Only if a command has imported it: it costs a tenth of a second.
+    psycopg = sys.modules.get("psycopg")
+    return psycopg is not None and isinstance(error, psycopg.Error)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tocsin.detection import WINDOW_MS, DetectionSettings
-from tocsin.errors import SettingsError, StorageError
+from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.records import EPOCH
 from tocsin.settings import load_settings
@@ -255,15 +255,12 @@ def _user() -> str:
 
 @contextmanager
 def _database() -> Iterator[psycopg.Connection]:
-    """Lend a connection. Raises StorageError, in one line, for whatever the database refuses."""
+    """Lend a connection."""
     settings = load_settings()
     configure_logging(settings)
     from sql.connect import connect  # noqa: PLC0415
     from sql.migrate import require_current  # noqa: PLC0415
 
     with connect(settings.database_url, name="cli", autocommit=True) as conn:
-        try:
-            require_current(conn)
-            yield conn
-        except psycopg.Error as error:
-            raise StorageError(f"the database: {' '.join(str(error).split())}") from None
+        require_current(conn)
+        yield conn

@@ -15,10 +15,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def tocsin(database_url: str) -> Run:
     """Return a function that runs a command of `tocsin` and returns what came of it."""
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "tocsin", *words],
-            env={**os.environ, "DATABASE_URL": database_url, "COLUMNS": "120"},
+            env={**os.environ, "DATABASE_URL": database_url, "COLUMNS": "120", **environ},
             capture_output=True,
             text=True,
             timeout=60,

@@ -136,26 +136,16 @@ def analyst_of_one(database_url: str) -> Iterator[str]:
 
 
 def test_analyst_exports_what_he_may_see(
-    database_url: str, analyst_of_one: str, tmp_path: Path
+    database_url: str, analyst_of_one: str, tocsin: Run, tmp_path: Path
 ) -> None:
     fill(database_url, 100)
     execute(database_url, "update logs set service_id = 'search' where \"offset\" < 30")
     for url, logs in ((as_role(database_url, "analyst"), 100), (analyst_of_one, 70)):
         for what in ("logs", "windows", "incidents"):
-            done = export_as(url, what, tmp_path / f"{logs}-{what}.parquet")
+            path = tmp_path / f"{logs}-{what}.parquet"
+            done = tocsin("export", what, str(path), DATABASE_URL=url)
             assert done.returncode == 0, done.stderr
         assert read(tmp_path / f"{logs}-logs.parquet").height == logs
-
-
-def export_as(url: str, what: str, path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin", "export", what, str(path)],
-        env={**os.environ, "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

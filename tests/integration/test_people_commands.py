@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 import psycopg
 import pytest
 
+from tests.conftest import as_role
 from tests.integration.commands import Run, failure, tocsin
 
 __all__ = ["tocsin"]
@@ -43,6 +44,11 @@ def test_unknown_user_and_change_of_nothing_are_told_in_a_line(tocsin: Run) -> N
     assert "is no e-mail address" in failure(
         tocsin("users", "update", EMAIL, "--new-email", "nobody")
     )
+
+
+def test_what_the_role_may_not_is_told_in_a_line(tocsin: Run, database_url: str) -> None:
+    said = failure(tocsin("users", "list", DATABASE_URL=as_role(database_url, "analyst")))
+    assert said == "tocsin: the database: permission denied for table users"
 
 
 def test_key_is_made_listed_and_revoked(tocsin: Run, database_url: str) -> None:
