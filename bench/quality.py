@@ -115,7 +115,10 @@ def main() -> None:
 
 def _table(title: str, labels: Labels, scores: Mapping[str, Score]) -> Table:
     services, count = len(labels["services"]), len(labels["incidents"])
-    table = Table("", *COLUMNS, title=f"{title}: {services} services, {count} incidents")
+    title = f"{title}: {services} services, {count} incidents"
+    table = Table("", *COLUMNS, title=title, padding=(0, 0, 0, 1))
+    for column in table.columns:
+        column.overflow = "fold"
     for name, score in scores.items():
         table.add_row(name, *cells(score))
     return table
