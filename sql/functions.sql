@@ -239,14 +239,20 @@ COMMENT ON FUNCTION explain_incident(text) IS
 CREATE OR REPLACE FUNCTION error_rate(
     service text, since timestamptz, until timestamptz, step interval)
 RETURNS TABLE (start timestamptz, records bigint, errors bigint, rate double precision)
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
 DECLARE
     width CONSTANT numeric := extract(epoch FROM step);
+    most CONSTANT integer := 1000000;
     unit text;
 BEGIN
     IF width < 60 OR width % 60 <> 0 THEN
         RAISE EXCEPTION 'error_rate: a step of % is no number of whole minutes', step
             USING HINT = 'The finest counts are those of a minute: INTERVAL ''1 minute''.',
+                  ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF extract(epoch FROM until) - extract(epoch FROM since) > most * width THEN
+        RAISE EXCEPTION 'error_rate: from % to % are more than % steps of %', since, until, most, step
+            USING HINT = 'Give a longer step, or a shorter time.',
                   ERRCODE = 'invalid_parameter_value';
     END IF;
     IF since >= until THEN

@@ -55,7 +55,8 @@ def migrate(settings: Settings) -> Migrated:
 
     Two at once are safe: the second waits for the first and finds nothing to do.
     Raises NoTimescale when the server lacks the extension, SchemaOutdated when the database is
-    newer than this code, StorageError when it cannot be reached or the user may not do it.
+    newer than this code, StorageError when it cannot be reached, the user may not do it, or
+    somebody uses what is to be changed.
     """
     with connect(settings.database_url, name="migrate") as conn:
         try:
@@ -64,6 +65,11 @@ def migrate(settings: Settings) -> Migrated:
             raise StorageError(
                 f"{conn.info.user} may not migrate the database {conn.info.dbname} "
                 f"({error.diag.message_primary}): migrate as its owner"
+            ) from None
+        except psycopg.errors.LockNotAvailable:
+            raise StorageError(
+                f"somebody is using what is to be changed in the database {conn.info.dbname}, "
+                "nothing was: try again when their transaction has ended"
             ) from None
 
 
@@ -100,6 +106,7 @@ def require_current(conn: psycopg.Connection) -> None:
 
 def _migrate(conn: psycopg.Connection, settings: Settings) -> Migrated:
     conn.execute(_SQL["lock_migrations"])
+    conn.execute(_SQL["bound_waiting"])
     require_timescale(conn)
     conn.execute(_SQL["create_migrations"])
     applied = _applied(conn)

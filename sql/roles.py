@@ -24,7 +24,12 @@ def apply_roles(conn: psycopg.Connection, settings: Settings) -> list[str]:
     if lacking:
         return lacking
     conn.execute((files("sql") / "roles.sql").read_bytes())
-    said = [_set(conn, role, name, values) for role, name, values in _role_settings(settings)]
+    known = set(conn.execute(_SQL["select_role_settings"], {"roles": list(ROLES)}))
+    said = [
+        _set(conn, role, name, values)
+        for role, name, values in _role_settings(settings)
+        if (role, f"{name}={', '.join(values)}") not in known
+    ]
     said += [_give(conn, role, password) for role, password in _passwords(settings)]
     return [line for line in said if line]
 
@@ -39,12 +44,18 @@ def _passwords(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _role_settings(settings: Settings) -> list[tuple[str, str, tuple[str, ...]]]:
-    timeout = (f"{settings.analyst_timeout_s}s",)
+    of_both = (
+        ("statement_timeout", (f"{settings.analyst_timeout_s}s",)),
+        # Whoever left a transaction open would keep old chunks from being dropped.
+        ("idle_in_transaction_session_timeout", ("10min",)),
+        ("default_transaction_read_only", ("on",)),
+    )
     return [
-        ("analyst", "statement_timeout", timeout),
-        ("analyst", "default_transaction_read_only", ("on",)),
-        ("scoped_analyst", "statement_timeout", timeout),
-        ("scoped_analyst", "default_transaction_read_only", ("on",)),
+        *(
+            (role, name, values)
+            for role in ("analyst", "scoped_analyst")
+            for name, values in of_both
+        ),
         ("scoped_analyst", "search_path", ("scoped", "public")),
     ]
 
@@ -60,9 +71,6 @@ def _make(conn: psycopg.Connection, role: str) -> str | None:
 
 
 def _set(conn: psycopg.Connection, role: str, name: str, values: tuple[str, ...]) -> str | None:
-    found = {setting for (setting,) in conn.execute(_SQL["select_role_settings"], {"role": role})}
-    if f"{name}={', '.join(values)}" in found:
-        return None
     statement = SQL("ALTER ROLE {} SET {} TO {}").format(
         Identifier(role), Identifier(name), SQL(", ").join(map(Literal, values))
     )
@@ -80,9 +88,15 @@ def _give(conn: psycopg.Connection, role: str, password: str) -> str | None:
 
 def _attempt(conn: psycopg.Connection, statement: Composed, shown: str) -> str | None:
     """Run a statement; return what to ask a superuser for where the right to it is lacking."""
-    try:
-        with conn.transaction():
-            conn.execute(statement)
-    except psycopg.errors.InsufficientPrivilege:
-        return f"{conn.info.user} may not: as a superuser run `{shown}`, then migrate again"
-    return None
+    while True:
+        try:
+            with conn.transaction():
+                conn.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            return f"{conn.info.user} may not: as a superuser run `{shown}`, then migrate again"
+        except psycopg.errors.InternalError_ as error:
+            # Once for each migration of another database that has changed the same role meanwhile.
+            if "tuple concurrently updated" not in str(error):
+                raise
+        else:
+            return None

@@ -3,6 +3,8 @@
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM tocsin_flow, tocsin_api, analyst, scoped_analyst;
 REVOKE ALL ON ALL TABLES IN SCHEMA scoped FROM tocsin_flow, tocsin_api, analyst, scoped_analyst;
+-- A database that was made by PostgreSQL 14 lets everybody make tables and functions there.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO tocsin_flow, tocsin_api, analyst, scoped_analyst;
 GRANT USAGE ON SCHEMA scoped TO scoped_analyst;
 
@@ -35,5 +37,28 @@ GRANT SELECT ON
     scoped.my_services, scoped.logs, scoped.logs_per_minute, scoped.logs_per_hour,
     scoped.logs_per_day, scoped.error_windows, scoped.incidents, scoped.incident_events,
     scoped.incident_evidence, scoped.incident_labels, scoped.missed_incidents,
-    scoped.detection_settings
+    scoped.dead_letters, scoped.detection_settings
     TO scoped_analyst;
+
+-- What PostgreSQL leaves to everybody, and a superuser alone can take away: locks that the flow,
+-- migrations and maintenance would wait for, and large objects, which are rows without a table.
+DO $$
+DECLARE
+    own regprocedure;
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RETURN;
+    END IF;
+    FOR own IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace
+          AND (proname ~ '^pg_(try_)?advisory_' OR proname ~ '^(lo_|lowrite)')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', own);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO pg_database_owner', own);
+        IF own::text LIKE 'pg_%' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO tocsin_flow', own);
+        END IF;
+    END LOOP;
+END
+$$;

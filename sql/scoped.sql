@@ -53,5 +53,10 @@ CREATE OR REPLACE VIEW scoped.missed_incidents WITH (security_barrier) AS
 SELECT * FROM public.missed_incidents
 WHERE service_id LIKE ANY (ARRAY(SELECT pattern FROM scoped.my_services));
 
+-- By the Kafka key, as its bytes: it need not be text.
+CREATE OR REPLACE VIEW scoped.dead_letters WITH (security_barrier) AS
+SELECT * FROM public.dead_letters
+WHERE key LIKE ANY (ARRAY(SELECT convert_to(pattern, 'UTF8') FROM scoped.my_services));
+
 CREATE OR REPLACE VIEW scoped.detection_settings WITH (security_barrier) AS
 SELECT * FROM public.detection_settings;

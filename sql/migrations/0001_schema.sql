@@ -233,7 +233,8 @@ CREATE UNIQUE INDEX incident_events_once ON incident_events (incident_id, moment
 CREATE INDEX incident_events_incident ON incident_events (incident_id, seq);
 CREATE INDEX incident_events_unpublished ON incident_events (seq) WHERE published_at IS NULL;
 
-CREATE FUNCTION notify_incident_events() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION notify_incident_events() RETURNS trigger LANGUAGE plpgsql
+SET search_path = public, pg_temp AS $$
 BEGIN
     NOTIFY incident_events;
     RETURN NULL;
@@ -335,13 +336,16 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_action ON audit_log (action, seq);
 
-CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql
+SET search_path = public, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'audit_log is append-only';
 END
 $$;
--- Whatever is entered in a timeline by a person is in the audit log, too.
-CREATE FUNCTION audit_incident_event() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Whatever is entered in a timeline by a person is in the audit log, too: the true one, whatever
+-- temporary table whoever enters it has.
+CREATE FUNCTION audit_incident_event() RETURNS trigger LANGUAGE plpgsql
+SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO audit_log (actor, actor_id, action, subject, details)
     VALUES (NEW.actor, (SELECT id FROM users WHERE lower(email) = lower(NEW.actor)),

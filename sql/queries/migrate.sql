@@ -1,6 +1,10 @@
 -- name: lock_migrations
 SELECT pg_advisory_xact_lock(hashtext('tocsin migrate'));
 
+-- name: bound_waiting
+-- For whoever asks what is to be changed would wait behind.
+SELECT set_config('lock_timeout', '5s', true);
+
 -- name: create_migrations
 CREATE TABLE IF NOT EXISTS migrations (
     number     integer PRIMARY KEY,

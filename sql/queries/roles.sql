@@ -2,6 +2,8 @@
 SELECT FROM pg_roles WHERE rolname = %(role)s;
 
 -- name: select_role_settings
-SELECT setting
-FROM pg_db_role_setting, unnest(setconfig) AS setting
-WHERE setrole = %(role)s::regrole AND setdatabase = 0;
+SELECT rolname::text, setting
+FROM pg_db_role_setting
+JOIN pg_roles ON pg_roles.oid = setrole
+CROSS JOIN unnest(setconfig) AS setting
+WHERE setdatabase = 0 AND rolname = ANY(%(roles)s);

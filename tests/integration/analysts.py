@@ -35,7 +35,10 @@ COPY = """
 LETTERS = """
     insert into dead_letters (incarnation, partition, "offset", topic, arrival, reason, key, raw)
     select 1, 0, number, 'logs', %s, 'level: unknown level "LOUD"', 'search', ''
-    from generate_series(1, 3) as number
+    from generate_series(1, 3) as number;
+    insert into dead_letters (incarnation, partition, "offset", topic, arrival, reason, key, raw)
+    select 1, 0, 4, 'logs', arrival, 'record: not UTF-8', '\\xff00', '\\xff'
+    from dead_letters where "offset" = 3
 """
 
 
@@ -69,7 +72,7 @@ def fill(database_url: str) -> None:
             for offset, row in enumerate(sorted(records(), key=lambda row: row[5])):
                 copy.write_row((*row, 1, 0, offset))
         people(conn)
-        conn.execute(LETTERS, [LATE])
+        psycopg.ClientCursor(conn).execute(LETTERS, [LATE])
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("vacuum analyze")
 
@@ -194,4 +197,5 @@ def freeze(conn: psycopg.Connection) -> None:
     """Have `now()` be NOW in what this connection asks."""
     if conn.execute("select to_regnamespace('frozen')").fetchone() == (None,):
         conn.execute(FREEZE)
+        conn.execute("grant usage on schema frozen to analyst, scoped_analyst")
     conn.execute("set search_path = frozen, pg_catalog, public")

@@ -90,6 +90,51 @@ def test_error_rate_is_the_same_from_minutes_hours_and_days(
     assert rows[0]["start"] <= since_at < rows[0]["start"] + step
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("step", ["1 day", "7 days", "1 month", "36 hours"])
+def test_error_rate_is_the_same_whatever_the_clocks_of_the_asker_do(
+    database_url: str, zone: str, step: str
+) -> None:
+    days = [timedelta(days=number) for number in range(280)]
+    add_logs(database_url, *(("s", after, "ERROR") for after in days))
+    statement = "select * from error_rate('s', '2026-03-01 00:00Z', '2026-12-01 00:00Z', %s)"
+    expected = query(database_url, statement, step)
+    assert sum(row["records"] for row in expected) == 30 + 30 + 31 + 30 + 31 + 31 + 30 + 31 + 30
+    with psycopg.connect(database_url, row_factory=dict_row) as conn:
+        conn.execute(f"set timezone = '{zone}'".encode())
+        rows = conn.execute(statement.encode(), [step]).fetchall()
+    assert [{**row, "start": row["start"].astimezone(timezone.utc)} for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "step"),
+    [
+        ("-infinity", "2026-03-02", "1 day"),
+        ("2026-03-02", "infinity", "1 month"),
+        ("0001-01-01", "2026-03-02", "1 minute"),
+    ],
+)
+def test_error_rate_of_more_steps_than_anybody_reads_is_refused(
+    database_url: str, since: str, until: str, step: str
+) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="more than 1000000 steps"):
+        query(database_url, "select * from error_rate('s', %s, %s, %s)", since, until, step)
+
+
+def test_functions_find_nothing_by_what_is_none(database_url: str) -> None:
+    for statement in (
+        "select * from incident_logs(null)",
+        "select * from incident_logs('unknown')",
+        "select * from explain_incident(null)",
+        "select * from explain_incident('unknown')",
+        "select * from error_rate('s', null, now(), '1 minute')",
+        "select * from error_rate('s', now(), null, '1 minute')",
+        "select * from error_rate('s', now() - interval '1 hour', now(), null)",
+        "select * from error_rate('s', now(), now() - interval '1 hour', '1 minute')",
+    ):
+        assert query(database_url, statement) == [], statement
+
+
 @pytest.mark.parametrize("step", ["0", "-1 minute", "59 seconds", "90 seconds"])
 def test_error_rate_of_a_step_that_cannot_be_says_which(database_url: str, step: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="no number of whole minutes"):
@@ -142,7 +187,8 @@ def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
         assert row["provolatile"] in {"s", "i"}, row
         assert not row["prosecdef"], row
         paths = {"public": "public, pg_temp", "scoped": "scoped, public, pg_temp"}
-        assert row["config"] == f"search_path={paths[row['schema']]}", row
+        zone = ",TimeZone=UTC" if row["proname"] == "error_rate" else ""
+        assert row["config"] == f"search_path={paths[row['schema']]}{zone}", row
 
 
 def test_nobody_can_slip_a_function_a_table_of_their_own(database_url: str) -> None:

@@ -35,7 +35,6 @@ def analyst(module_database_url: str) -> Iterator[psycopg.Connection]:
     [source] = provisioned("datasources")["datasources"]
     with psycopg.connect(module_database_url, autocommit=True) as conn:
         freeze(conn)
-        conn.execute("grant usage on schema frozen to analyst")
         conn.execute(f"set role {source['user']}".encode())
         conn.execute("set default_transaction_read_only = on")
         yield conn

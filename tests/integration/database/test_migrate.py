@@ -15,7 +15,7 @@ from sql.connect import connect
 from sql.migrate import Migration, history, migrate, migrations
 from sql.statements import statements
 from stack.schema_page import schema_page
-from tests.conftest import migrate_for_tests
+from tests.conftest import as_role, migrate_for_tests
 from tests.integration.database.conftest import Database
 from tocsin.errors import SchemaOutdated
 from tocsin.settings import Settings
@@ -133,6 +133,37 @@ def test_database_of_a_newer_code_is_refused(apache_database: Database) -> None:
     listed = run(apache_database.url, "--list")
     assert (listed.returncode, listed.stdout) == (1, "")
     assert "run a newer version of Tocsin" in listed.stderr
+
+
+def test_who_reads_what_is_to_be_changed_is_not_waited_for(apache_database: Database) -> None:
+    url = apache_database.url
+    with psycopg.connect(as_role(url, "analyst")) as reader:
+        reader.execute("select count(*) from logs_per_minute")
+        done = run(url)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("tocsin: somebody is using what is to be changed in the database")
+    assert line.endswith("nothing was: try again when their transaction has ended")
+    assert migrate(Settings(database_url=url)).applied == []
+
+
+def test_databases_of_one_server_may_be_migrated_at_once(
+    database_url: str, empty_database_url: str
+) -> None:
+    """They share the roles. Whatever one changes of these, the other one waits for."""
+    urls = [database_url, empty_database_url]
+    together = threading.Barrier(len(urls), timeout=60)
+
+    def migrate_together(number: int) -> None:
+        for seconds in range(61, 66):
+            together.wait()
+            migrate(Settings(database_url=urls[number], analyst_timeout_s=seconds))
+
+    try:
+        with ThreadPoolExecutor(len(urls)) as pool:
+            assert list(pool.map(migrate_together, range(len(urls)))) == [None, None]
+    finally:
+        migrate(Settings(database_url=database_url))
 
 
 def test_two_migrations_at_once_apply_each_step_once(empty_database_url: str) -> None:

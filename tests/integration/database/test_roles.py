@@ -55,6 +55,10 @@ FORBIDDEN = {
         "insert into public.analyst_services values ('scoped_analyst', '*')",
     ],
 }
+INCIDENT = """
+    insert into incidents (id, service_id, kind, title, status, severity, first_window, opened_at)
+    values (repeat('0', 32), 's', 'manual', 't', 'OPEN', 'LOW', now(), now())
+"""
 BY_ALL = [
     "truncate logs",
     "drop table logs",
@@ -64,7 +68,17 @@ BY_ALL = [
     "select pg_read_file('/etc/passwd')",
     "copy (select 1) to program 'true'",
     "create role own",
+    "create function public.own() returns integer language sql as 'select 1'",
+    "select lo_create(0)",
+    "select lo_from_bytea(0, 'own')",
 ]
+# Taken by others, they would keep the flow, migrations and maintenance waiting.
+LOCKS = [
+    "select pg_advisory_lock(hashtext('tocsin migrate'))",
+    "select pg_try_advisory_lock_shared(hashtext('tocsin flow'), hashtext('logs/0'))",
+    "select pg_advisory_xact_lock(1)",
+]
+NOT_FOR = {role: [] if role == "tocsin_flow" else LOCKS for role in FORBIDDEN}
 
 
 @contextmanager
@@ -82,7 +96,7 @@ def acting_as(database: Database, role: str) -> Iterator[psycopg.Connection]:
 
 @pytest.mark.parametrize("role", FORBIDDEN)
 def test_no_role_crosses_its_border(database: Database, role: str) -> None:
-    for statement in FORBIDDEN[role] + BY_ALL:
+    for statement in FORBIDDEN[role] + BY_ALL + NOT_FOR[role]:
         with acting_as(database, role) as conn:
             try:
                 conn.execute(statement.encode())
@@ -125,12 +139,43 @@ def test_no_view_that_analysts_may_ask_shows_people_or_keys(database: Database) 
 
 def test_rights_that_were_given_beyond_are_taken_back_by_a_migration(database: Database) -> None:
     database.execute("grant select on users to analyst")
+    # As in a database that PostgreSQL 14 has made.
+    database.execute("grant create on schema public to public")
     migrate(Settings(database_url=database.url))
-    with (
-        acting_as(database, "analyst") as conn,
-        pytest.raises(psycopg.errors.InsufficientPrivilege),
-    ):
-        conn.execute("select * from users")
+    for statement in ("select * from users", "create table public.own (number integer)"):
+        with (
+            acting_as(database, "analyst") as conn,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            conn.execute(statement.encode())
+
+
+@pytest.mark.parametrize("role", ["tocsin_api", "tocsin_flow"])
+def test_no_table_of_ones_own_takes_the_place_of_the_audit_log(
+    database: Database, role: str
+) -> None:
+    database.execute(INCIDENT)
+    with acting_as(database, role) as conn:
+        conn.execute(
+            """
+            create temp table users (id uuid, email text);
+            create temp table audit_log (
+                actor text, actor_id uuid, action text, subject text, details jsonb)
+            """
+        )
+        conn.execute("set search_path = pg_temp, public")
+        enter = """
+            insert into public.incident_events (incident_id, moment, actor, severity, status)
+            values (repeat('0', 32), 'resolved', 'ada@example.org', 'LOW', 'RESOLVED')
+        """
+        if role == "tocsin_flow":
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"users|audit_log"):
+                conn.execute(enter)
+        else:
+            conn.execute(enter)
+            count = "select (select count(*) from {}.audit_log where action = 'incident.resolved')"
+            assert conn.execute(count.format("pg_temp").encode()).fetchall() == [(0,)]
+            assert conn.execute(count.format("public").encode()).fetchall() == [(1,)]
 
 
 def test_analyst_is_bounded_and_reads_only_from_the_login_on(apache_database: Database) -> None:
@@ -143,6 +188,8 @@ def test_analyst_is_bounded_and_reads_only_from_the_login_on(apache_database: Da
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             conn.execute("create temporary table own (number integer)")
         assert conn.execute("show statement_timeout").fetchall() == [("1min",)]
+        idle = "show idle_in_transaction_session_timeout"
+        assert conn.execute(idle).fetchall() == [("10min",)]
         conn.execute("set statement_timeout = 50")
         with pytest.raises(psycopg.errors.QueryCanceled):
             conn.execute("select pg_sleep(10)")
@@ -184,6 +231,27 @@ def test_analyst_of_some_services_sees_these_alone(
             assert rows == [("batch_night",), ("checkout",)], view
     with acting_as(database, "scoped_analyst") as conn:
         assert conn.execute("select * from scoped.logs").fetchall() == []
+
+
+def test_dead_letters_are_seen_by_their_key_whatever_its_bytes(
+    database: Database, analyst: str
+) -> None:
+    keys = [b"checkout", b"checkout2", b"batch_night", b"batchXnight", b"\xff\x00", None]
+    database.execute("insert into analyst_services values (%s, '*ü')", analyst)
+    keys.append("für ü".encode())
+    for number, key in enumerate(keys):
+        database.execute(
+            """
+            insert into dead_letters (incarnation, partition, "offset", topic, arrival, reason, key,
+                                      raw)
+            values (1, 0, %s, 'logs', now(), 'level: unknown', %s, '')
+            """,
+            number,
+            key,
+        )
+    with acting_as(database, analyst) as conn:
+        seen = conn.execute('select key from scoped.dead_letters order by "offset"').fetchall()
+    assert seen == [(b"checkout",), (b"batch_night",), ("für ü".encode(),)]
 
 
 def test_no_function_of_the_asker_sees_a_row_of_another_service(
