@@ -143,17 +143,19 @@ def measure(judged: Sequence[Judged], *, labels: int, service_days: float) -> Me
         if hits + false or not left_open
         else None,
         detect_median_s=statistics.median(delays) if delays else None,
-        detect_p95_s=percentile(delays, 0.95),
+        detect_p95_s=percentile(delays, 95),
     )
 
 
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the value below which a share of ascending ones lies; None of none.
+def percentile(ordered: Sequence[float], percent: int) -> float | None:
+    """Return the nearest-rank percentile of ascending values; None of none.
 
-    >>> percentile([1.0, 2.0, 3.0, 4.0, 50.0], 0.95)
-    4.0
+    It is the least of them that so many percent do not exceed.
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0, 50.0], 95)
+    50.0
     """
-    return ordered[int(share * (len(ordered) - 1))] if ordered else None
+    return ordered[-(-percent * len(ordered) // 100) - 1] if ordered else None
 
 
 def _confirmed(row: IncidentRow) -> list[tuple[int, int]]:

@@ -1,9 +1,7 @@
 """The load: two thousand records a second and more, over HTTP and straight to Kafka.
 
-It knows of every record whether it was acknowledged. What HTTP did not acknowledge is sent again
-with the same ids, what Kafka did not is left to the idempotent producer. That one may fall silent
-for good after several restarts of a broker on a busy machine: then another takes its place, and
-what it held may be in the topic or not.
+It knows of every record whether it was acknowledged. It gives up nothing: what HTTP did not
+acknowledge is sent again with the same ids, what Kafka did not is left to the idempotent producer.
 """
 
 import threading
@@ -30,8 +28,6 @@ _BEHIND_S = 8.0
 """A sender that was held up makes up for at most so much, at full speed."""
 _AGAIN_S = 0.05
 _SETTLED_S = 120
-_SILENCE_S = 30
-"""A producer that hears of nothing for so long, though the broker is there, has fallen silent."""
 
 Name = tuple[str, int]
 Send = Callable[[list[tuple[Name, bytes]]], None]
@@ -42,8 +38,7 @@ class Load:
 
     sent: every record that may be in the topic. acknowledged: those that must be. attempts_again:
         how often a batch was posted again. posted: batches acknowledged over HTTP; last_body: the
-        newest of them. rate: records acknowledged a second, outages included. given_up: records
-        of a producer that had fallen silent.
+        newest of them. rate: records acknowledged a second, outages included.
     """
 
     def __init__(
@@ -62,7 +57,6 @@ class Load:
         self.posted = 0
         self.last_body = b""
         self.rate = 0.0
-        self.given_up = 0
         self._topic = topic
         self._ingest = ingest
         self._numbers = dict.fromkeys(SERVICES, 0)
@@ -242,15 +236,4 @@ class Load:
         )
 
     def _settle(self) -> None:
-        """Wait for what is due; replace a producer that has fallen silent."""
-        due = len(self._producer)
-        while due:
-            left = self._producer.flush(_SILENCE_S)
-            if left >= due:
-                self._producer.list_topics(timeout=_SILENCE_S)  # raises where no broker answers
-                self._producer.purge()
-                self._producer.flush(_SILENCE_S)
-                self._producer = self._new_producer()
-                self.given_up += left
-                return
-            due = left
+        assert self._producer.flush(_SETTLED_S) == 0, "Kafka reports nothing"

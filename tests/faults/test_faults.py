@@ -50,8 +50,6 @@ def check(
         doing.flows_on(rig)
     rig.load.wait_for_more(1000)
     rig.end()
-    if rig.load.given_up:
-        print(f"{rig.load.given_up} records were held by a producer that fell silent")
     found = rig.check()
     figures.add(name, rig, found)
     assert not found.problems, "\n".join(found.problems)

@@ -108,7 +108,7 @@ def test_measures_by_hand() -> None:
     assert measures.incidents == 8
     assert (measures.precision, measures.recall, measures.f1) == (0.75, 0.75, 0.75)
     assert measures.false_per_service_day == 0.5
-    assert (measures.detect_median_s, measures.detect_p95_s) == (1.0, 1.0)
+    assert (measures.detect_median_s, measures.detect_p95_s) == (1.0, 2.0)
     assert (measures.duplicates, measures.ignored, measures.unlabelled) == (2, 1, 1)
 
 
