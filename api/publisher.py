@@ -13,7 +13,7 @@ from api.metrics import CONFIRMED, UNCONFIRMED
 from api.topic import Topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import PARTITIONER, SOCKET_TIMEOUT_MS
+from tocsin.topics import PARTITIONER, client_config
 
 RECORDS_IN_FLIGHT_MAX = 100_000
 BYTES_IN_FLIGHT_MAX = 128 * 1024 * 1024
@@ -209,8 +209,7 @@ class Publisher:
     def _new_producer(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._settings.kafka_bootstrap,
-                "client.id": "tocsin-api",
+                **client_config(self._settings, "tocsin-api"),
                 "acks": "all",
                 "enable.idempotence": True,
                 # A producer's default, unlike a consumer's, is to have a missing topic created.
@@ -219,12 +218,9 @@ class Publisher:
                 "compression.type": "lz4",
                 "linger.ms": LINGER_MS,
                 "message.timeout.ms": round(self._timeout_s * 1000),
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 # Ours are the bounds; these only have to lie above them.
                 "queue.buffering.max.messages": self._records_max * 2,
                 "queue.buffering.max.kbytes": self._bytes_max // 512,
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 2,
                 "error_cb": self._on_error,
             }
         )

@@ -24,6 +24,7 @@ from tocsin.records import (
     refuse_untimely,
 )
 from tocsin.settings import Settings
+from tocsin.topics import client_config
 
 LAG_MAX = 50_000
 """Further behind than this the source leaps to the end."""
@@ -68,16 +69,13 @@ class TailSource:
         self._known: set[int] = set()
         self._consumer = Consumer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
-                "client.id": "tocsin-api-tail",
+                **client_config(settings, "tocsin-api-tail"),
                 "group.id": "tocsin-api-tail",  # the client asks for one; it is never joined
                 "enable.auto.commit": False,
                 "auto.offset.reset": "latest",
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 16 * 1024,
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 2,
             }
         )
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import SOCKET_TIMEOUT_MS
+from tocsin.topics import client_config
 
 _MARGIN_S = 1.0
 
@@ -23,15 +23,7 @@ class Topic:
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.topic
-        self._client = AdminClient(
-            {
-                "bootstrap.servers": settings.kafka_bootstrap,
-                "client.id": "tocsin-api-topic",
-                "reconnect.backoff.max.ms": 1000,
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
-                "log_level": 2,
-            }
-        )
+        self._client = AdminClient(client_config(settings, "tocsin-api-topic"))
 
     async def ask(self, timeout_s: float) -> str:
         """Return the topic's id: one that was deleted and made again has another.

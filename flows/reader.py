@@ -26,7 +26,7 @@ from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import REQUEST_TIMEOUT_S, SOCKET_TIMEOUT_MS, unreachable
+from tocsin.topics import REQUEST_TIMEOUT_S, client_config, unreachable
 
 log = structlog.get_logger()
 
@@ -263,18 +263,15 @@ def consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
         max(together // partitions, _SHARE_BYTES_MIN) for together in (_FETCH_BYTES, _FETCHED_BYTES)
     )
     return {
-        "bootstrap.servers": settings.kafka_bootstrap,
-        "client.id": "tocsin-flow",
+        **client_config(settings, "tocsin-flow"),
         "group.id": "tocsin-flow",  # asked for by the client; no group is ever joined
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # see _find_place
-        "socket.timeout.ms": SOCKET_TIMEOUT_MS,
         "isolation.level": "read_committed",
         "fetch.queue.backoff.ms": 5,
         # A broker may look for new records only a few times while it lets a fetch wait.
         "fetch.wait.max.ms": 25,
-        "log_level": 2,  # what matters is told by `error_cb`
         "fetch.message.max.bytes": fetch_bytes,
         # It fetches until there is one or the other; for each record it takes some 300 bytes more.
         "queued.max.messages.kbytes": fetched_bytes // 1024,

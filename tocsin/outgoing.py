@@ -12,7 +12,7 @@ from msgspec import Struct
 from tocsin.batches import DeadLetter
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S, SOCKET_TIMEOUT_MS
+from tocsin.topics import PARTITIONER, REQUEST_TIMEOUT_S, client_config
 
 log = structlog.get_logger()
 
@@ -65,19 +65,16 @@ class ConfirmedProducer:
         self._stopping = stopping
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.kafka_bootstrap,
-                "client.id": "tocsin-flow",
+                **client_config(settings, "tocsin-flow"),
                 "acks": "all",
                 "enable.idempotence": True,
                 # A topic that a broker makes by itself has the wrong settings.
                 "allow.auto.create.topics": False,
                 "partitioner": PARTITIONER,
                 "compression.type": "lz4",
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
                 "queue.buffering.max.kbytes": _QUEUE_KIB,
                 "batch.num.messages": batch_messages,
-                "log_level": 2,  # what matters is told by delivery
                 "error_cb": _is_told_by_delivery,
             }
         )

@@ -1,6 +1,7 @@
 """The topics: their names and settings, how they are made, and which incarnation one is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -10,8 +11,6 @@ from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
 
 REQUEST_TIMEOUT_S = 15.0
-SOCKET_TIMEOUT_MS = 10_000
-"""Who does not answer for so long is not there any more: the connection is given up."""
 PARTITIONER = "murmur2_random"
 """Java's default partitioner; the key is the service id, so a service keeps to one partition."""
 
@@ -19,16 +18,29 @@ PARTITIONER = "murmur2_random"
 _LOGS_CONFIG = {"message.timestamp.type": "LogAppendTime"}
 
 
+_SOCKET_TIMEOUT_MS = 10_000
+"""Who does not answer for so long is not there any more: the connection is given up."""
+_RECONNECT_MAX_MS = 1_000
+_BOOTSTRAP_AGAIN_MS = 10_000
+
+
+def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
+    """Return what every client of Kafka has in common: it finds a broker that comes back."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "client.id": client_id,
+        "socket.timeout.ms": _SOCKET_TIMEOUT_MS,
+        "reconnect.backoff.max.ms": _RECONNECT_MAX_MS,
+        # A broker that ends or begins may name no broker in its metadata. A client believes it,
+        # knows none any more, and by default asks those named above again after five minutes.
+        "metadata.recovery.rebootstrap.trigger.ms": _BOOTSTRAP_AGAIN_MS,
+        "log_level": 2,  # what matters is told by errors and deliveries
+    }
+
+
 def admin_client(settings: Settings) -> AdminClient:
     """Return a client for the broker's administration. Keep it until its futures are done."""
-    return AdminClient(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "client.id": "tocsin-admin",
-            "socket.timeout.ms": SOCKET_TIMEOUT_MS,
-            "log_level": 2,
-        }
-    )
+    return AdminClient(client_config(settings, "tocsin-admin"))
 
 
 def create_topics(settings: Settings) -> list[str]:

@@ -226,9 +226,8 @@ class Load:
                 "linger.ms": 5,
                 "delivery.timeout.ms": 600_000,
                 "reconnect.backoff.max.ms": 500,
-                # The broker stays where it is. Of a client that looks for it anew, on a machine
-                # that was busy, nothing was sent any more after a restart, for two minutes.
-                "metadata.recovery.strategy": "none",
+                # See `tocsin.topics.client_config`.
+                "metadata.recovery.rebootstrap.trigger.ms": 5_000,
                 "queue.buffering.max.messages": 1_000_000,
                 "log_level": 2,
                 "error_cb": lambda _error: None,
