@@ -66,6 +66,11 @@ def migrate(settings: Settings) -> Migrated:
                 f"{conn.info.user} may not migrate the database {conn.info.dbname} "
                 f"({error.diag.message_primary}): migrate as its owner"
             ) from None
+        except psycopg.errors.ReadOnlySqlTransaction:
+            raise StorageError(
+                f"the database {conn.info.dbname} takes no changes: migrate its primary server, "
+                "and as somebody without default_transaction_read_only"
+            ) from None
         except psycopg.errors.LockNotAvailable:
             raise StorageError(
                 f"somebody is using what is to be changed in the database {conn.info.dbname}, "

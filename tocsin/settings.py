@@ -25,7 +25,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Rate = Annotated[str, Meta(pattern=_RATE)]
-Days = Annotated[int, Meta(ge=0)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
 def _variable(name: str) -> str:
@@ -71,7 +71,10 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     ] = 24 * 7
     columnstore_days: Annotated[
         Count,
-        Meta(description="Days after which chunks go to the columnstore (Community edition)"),
+        Meta(
+            le=36_500,
+            description="Days after which chunks go to the columnstore (Community edition)",
+        ),
     ] = 7
     flow_password: Annotated[
         str,
@@ -84,7 +87,11 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
         str, Meta(description="Password that it gives the role `analyst`, which only reads")
     ] = ""
     analyst_timeout_s: Annotated[
-        Count, Meta(description="Seconds that a statement of `analyst` may take, unless it asks")
+        Count,
+        Meta(
+            le=7 * 86_400,
+            description="Seconds that a statement of `analyst` may take, unless it asks",
+        ),
     ] = 60
     api_host: Annotated[str, Meta(description="Address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[Port, Meta(description="Port that the API listens on")] = 8000

@@ -39,6 +39,20 @@ def test_empty_variable_counts_as_not_set() -> None:
     [
         ({"TOCSIN_API_PORT": "x"}, "TOCSIN_API_PORT: expected `int`"),
         ({"TOCSIN_API_PORT": "70000"}, "TOCSIN_API_PORT: expected `int` <= 65535"),
+        ({"TOCSIN_LOGS_KEEP_DAYS": "-1"}, "TOCSIN_LOGS_KEEP_DAYS: expected `int` >= 0"),
+        # What PostgreSQL's times and settings could not hold.
+        (
+            {"TOCSIN_DEAD_LETTERS_KEEP_DAYS": "3000000"},
+            "TOCSIN_DEAD_LETTERS_KEEP_DAYS: expected `int` <= 36500",
+        ),
+        (
+            {"TOCSIN_COLUMNSTORE_DAYS": "9999999999"},
+            "TOCSIN_COLUMNSTORE_DAYS: expected `int` <= 36500",
+        ),
+        (
+            {"TOCSIN_ANALYST_TIMEOUT_S": "99999999"},
+            "TOCSIN_ANALYST_TIMEOUT_S: expected `int` <= 604800",
+        ),
         ({"TOCSIN_REGISTRATION": "maybe"}, "TOCSIN_REGISTRATION: invalid enum value"),
         ({"TOCSIN_EPOCH_S": "0"}, "TOCSIN_EPOCH_S: expected `float` > 0"),
         ({"TOCSIN_TOPIC": "a b"}, "TOCSIN_TOPIC: expected `str` matching"),

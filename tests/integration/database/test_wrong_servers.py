@@ -99,6 +99,21 @@ def test_lacking_rights_are_named_with_who_has_them(stranger: str, empty_databas
         migrate(Settings(database_url=stranger))
 
 
+def test_database_that_takes_no_changes_is_said_to(empty_database_url: str) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as conn:
+        read_only = SQL("alter database {} set default_transaction_read_only = on")
+        conn.execute(read_only.format(Identifier(conn.info.dbname)))
+    with pytest.raises(StorageError, match=r"takes no changes: migrate its primary server"):
+        migrate(Settings(database_url=empty_database_url))
+
+
+def test_longest_time_of_each_setting_can_be_kept(database_url: str) -> None:
+    longest = {
+        name: 36_500 for name in ("logs_keep_days", "windows_keep_days", "dead_letters_keep_days")
+    }
+    migrate(Settings(database_url=database_url, columnstore_days=36_500, **longest))
+
+
 def test_owner_without_rights_over_roles_is_told_who_has_them(
     stranger: str, empty_database_url: str, migrated_template: str
 ) -> None:
