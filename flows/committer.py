@@ -174,7 +174,9 @@ def _passing(error: Exception) -> bool:
     if isinstance(error, psycopg.Error):
         if error.sqlstate is None:
             return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-        return error.sqlstate[:2] in _PASSING_STATES
+        # The chunk that late records were for was dropped while they waited for its lock.
+        is_dropped = error.sqlstate == "XX000" and "could not open relation" in str(error)
+        return is_dropped or error.sqlstate[:2] in _PASSING_STATES
     return type(error) in {StorageError, BrokerError}
 
 

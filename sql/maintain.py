@@ -36,13 +36,20 @@ def maintain(database_url: str) -> Maintained:
     Nothing is dropped unless all is. Raises SchemaOutdated, StorageError.
     """
     with connect(database_url, name="maintain") as conn:
-        require_current(conn)
         try:
+            require_current(conn)
             return _maintain(conn)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+        except (
+            psycopg.errors.LockNotAvailable,
+            psycopg.errors.QueryCanceled,
+            psycopg.errors.DeadlockDetected,
+        ):
             raise StorageError(
                 "somebody is using what is to be dropped, nothing was: try again later"
             ) from None
+        except psycopg.OperationalError as error:
+            reason = " ".join(str(error).split())
+            raise StorageError(f"the database went away, nothing was dropped: {reason}") from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise StorageError(
                 f"{conn.info.user} may not maintain the database {conn.info.dbname} "

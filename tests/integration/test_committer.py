@@ -177,3 +177,23 @@ def test_flow_that_is_told_to_stop_does_not_wait_for_a_database_that_is_away(
     with pytest.raises(StorageError, match="is read again at the next start") as error:
         committer.drain()
     assert "secret" not in str(error.value)
+
+
+def test_chunk_that_is_dropped_beneath_a_late_record_is_no_reason_to_end(
+    gate: Gate, make: Callable[..., Committer[int]]
+) -> None:
+    """As the server says it of a COPY that has looked the chunk up before it was dropped."""
+    dropped = "could not open relation with OID 32893"
+    tries: list[str] = []
+
+    def commit(conn: psycopg.Connection, jobs: list[int]) -> None:
+        tries.append("once more" if tries else dropped)
+        if tries == [dropped]:
+            conn.execute(f"do $$ begin raise sqlstate 'XX000' using message = '{dropped}'; end $$")
+        gate.commit(conn, jobs)
+
+    gate.open.set()
+    committer = make(commit=commit)
+    committer.submit(1)
+    committer.drain()
+    assert (len(tries), gate.stored()) == (2, [1])

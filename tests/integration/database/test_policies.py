@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -170,6 +171,49 @@ def test_nothing_is_dropped_while_somebody_reads_it(
     assert stored(database) == {"logs": 2, "error_windows": 2, "dead_letters": 2}
     maintain(database.url)
     assert stored(database) == {"logs": 1, "error_windows": 1, "dead_letters": 1}
+
+
+def test_deadlock_with_who_reads_is_waited_for_no_longer(
+    apache_database: Database, now: datetime
+) -> None:
+    """A reader that wants what maintenance has changed already, and has what it wants to drop."""
+    database = apache_database
+    fill(database, now - 410 * DAY, now)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(database.url) as reader,
+    ):
+        reader.execute("set deadlock_timeout = '1min'")
+        reader.execute("select count(*) from error_windows")
+        reader.execute("select count(*) from logs")
+        maintaining = pool.submit(maintain, database.url)
+        wait_until(
+            lambda: database.rows("select from pg_locks where not granted"),
+            "maintenance waits",
+            deadline_s=30,
+        )
+        reader.execute("select keep from retention where relation = 'logs' for update")
+        with pytest.raises(StorageError, match=r"somebody is using .* try again later"):
+            maintaining.result(30)
+    maintain(database.url)
+    assert stored(database) == {"logs": 1, "error_windows": 1, "dead_letters": 1}
+
+
+def test_maintenance_tells_of_a_database_that_went_away(apache_database: Database) -> None:
+    end = """
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'tocsin-maintain' and wait_event_type = 'Lock'
+          and datname = current_database()
+    """
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(apache_database.url) as holder,
+    ):
+        holder.execute("lock table retention")
+        maintaining = pool.submit(maintain, apache_database.url)
+        wait_until(lambda: apache_database.rows(end), "maintenance waits", deadline_s=30)
+        with pytest.raises(StorageError, match="the database went away, nothing was dropped"):
+            maintaining.result(30)
 
 
 def test_refreshes_go_back_further_as_more_is_kept(community_database: Database) -> None:

@@ -108,9 +108,9 @@ def test_database_that_takes_no_changes_is_said_to(empty_database_url: str) -> N
 
 
 def test_longest_time_of_each_setting_can_be_kept(database_url: str) -> None:
-    longest = {
-        name: 36_500 for name in ("logs_keep_days", "windows_keep_days", "dead_letters_keep_days")
-    }
+    longest = dict.fromkeys(
+        ("logs_keep_days", "windows_keep_days", "dead_letters_keep_days"), 36500
+    )
     migrate(Settings(database_url=database_url, columnstore_days=36_500, **longest))
 
 
