@@ -48,6 +48,8 @@ from tocsin.settings import Settings
 WARM_UP_MS: Final = 190 * WINDOW_MS
 """So long before the range reading begins: every window that late records amend is counted anew."""
 
+_STORED: Final = ", or read what is stored by --logs"
+
 
 class Reading(Struct, frozen=True):
     """What is to be read, and the state in which the services are taken up at `since_ms`."""
@@ -68,7 +70,7 @@ def backtest_topic(
     Raises TocsinError: RangeUnusable, TopicMissing, or a server that does not answer.
     """
     with database(settings) as conn:
-        topic_range = resolve(settings, asked, WARM_UP_MS, _lost(conn))
+        topic_range = resolve(settings, asked, WARM_UP_MS, _lost(conn), _STORED)
         incarnation = incarnation_known(conn, topic_range.topic_id)
         known = NOTHING_KNOWN
         if incarnation is not None:

@@ -1,15 +1,15 @@
 """Bytewax source of a backtest: a range of the topic, read by consumers of its own, that ends."""
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Message
 
 from flows.course import Course
+from flows.range_reader import RangeReader
 from flows.reader import POLL_RECORDS, consumer_config, plausible
 from flows.source import part_name
 from flows.topic_range import PartRange, TopicRange
@@ -19,8 +19,6 @@ from tocsin.errors import BrokerError
 from tocsin.settings import Settings
 
 _REST = timedelta(milliseconds=2)
-_SILENCE_S = 60.0
-"""A broker that gives nothing for so long, though there is something, is given up."""
 
 
 class RangeSource(FixedPartitionedSource[RawBatch, None]):
@@ -82,14 +80,12 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
         self._incarnation = incarnation
         self._course = course
         self._progress = progress
-        self._next = part.first
         self._has_begun = False
         self._rests = False
-        self._heard_at = time.monotonic()
-        config = consumer_config(settings, partitions)
-        config |= {"client.id": "tocsin-backtest", "enable.partition.eof": True}
-        self._consumer = Consumer(config)
-        self._consumer.assign([TopicPartition(settings.topic, part.partition, part.first)])
+        config = consumer_config(settings, partitions) | {"client.id": "tocsin-backtest"}
+        self._reader = RangeReader(
+            config, settings.topic, part.partition, first=part.first, end=part.end
+        )
 
     def next_batch(self) -> list[RawBatch]:
         """Return what has been fetched, a batch a minute of arrivals at most; end at the end."""
@@ -97,17 +93,16 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
             # A tick, so that the services that are known are named before anything else.
             self._has_begun = True
             return [self._batch([], [], [])]
-        if self._next >= self._part.end:
+        if self._reader.is_over or self._course.is_over():
             raise StopIteration
-        if self._course.is_over():
-            raise StopIteration
-        messages = self._fetch()
+        former = self._reader.next_offset
+        try:
+            messages = self._reader.fetch(POLL_RECORDS)
+        except BrokerError as error:
+            self._course.failure = error
+            raise StopIteration from None
         self._rests = not messages
-        if self._rests and time.monotonic() - self._heard_at > _SILENCE_S:
-            self._course.failure = BrokerError(
-                f"partition {self._part.partition} has given nothing for {_SILENCE_S:.0f} s at"
-                f" offset {self._next}: is the broker up?"
-            )
+        self._progress.add(self._reader.next_offset - former, len(messages))
         return list(self._batches(messages))
 
     def next_awake(self) -> datetime | None:
@@ -119,36 +114,7 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
 
     def close(self) -> None:
         """Leave the broker."""
-        self._consumer.close()
-
-    def _fetch(self) -> list[Message]:
-        former = self._next
-        messages = self._consumer.consume(POLL_RECORDS, timeout=0)
-        told = [message for message in messages if message.error() is not None]
-        if told:
-            messages = [message for message in messages if message.error() is None]
-        for message in told:
-            self._hear(message)
-        if messages:
-            self._heard_at = time.monotonic()
-            self._next = max(self._next, messages[-1].offset() + 1)  # type: ignore[operator]
-        if self._next >= self._part.end:
-            self._next = self._part.end
-            messages = [one for one in messages if one.offset() < self._part.end]  # type: ignore[operator]
-        self._progress.add(self._next - former, len(messages))
-        return messages
-
-    def _hear(self, message: Message) -> None:
-        """Take what is no record: the end of the partition, or that its offsets are gone."""
-        code = message.error().code()  # type: ignore[union-attr]  # it has one
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-            # What lies before it without a message is a mark of a transaction.
-            self._next = max(self._next, message.offset() or 0)
-        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            self._course.failure = BrokerError(
-                f"offset {self._next} of partition {self._part.partition} is not there any"
-                " more: retention has removed it while it was to be read"
-            )
+        self._reader.close()
 
     def _batches(self, messages: list[Message]) -> Iterator[RawBatch]:
         """Cut what came where the scored range begins, and where a minute does.
@@ -174,7 +140,7 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._part.partition,
-            next_offset=offsets[-1] + 1 if offsets else self._next,
+            next_offset=offsets[-1] + 1 if offsets else self._reader.next_offset,
             key=[None] * len(values),
             value=values,
             arrival_ms=arrivals,

@@ -1,4 +1,4 @@
-"""Which offsets of a topic a backtest reads, for times or offsets that a person has named."""
+"""Which offsets of a topic are read again, for times or offsets that a person has named."""
 
 import re
 import time
@@ -79,16 +79,27 @@ def read_offsets(text: str) -> dict[int, tuple[int, int]]:
     return offsets
 
 
-def resolve(settings: Settings, asked: Asked, warm_up_ms: int, lost: Lost) -> TopicRange:
+def nobody_knows(_topic_id: str, _partition: int, _low: int, _from_ms: int, /) -> None:
+    """Return nothing: what is missing is known to no database."""
+
+
+def resolve(
+    settings: Settings,
+    asked: Asked,
+    warm_up_ms: int = 0,
+    lost: Lost = nobody_knows,
+    remedy: str = "",
+) -> TopicRange:
     """Return what is to be read, and from how long before to get warm.
 
+    remedy: what else there is to do where retention has cut the range.
     Raises TopicMissing, BrokerError; RangeUnusable for a range without records, and for one that
     retention has cut.
     """
     topic_id, partitions = describe_topic(settings, settings.topic)
     consumer = Consumer(consumer_config(settings, len(partitions)) | {"enable.partition.eof": True})
     try:
-        return _Resolving(settings, consumer, asked, lost, topic_id).resolve(
+        return _Resolving(settings, consumer, asked, lost, topic_id, remedy).resolve(
             list(partitions), warm_up_ms
         )
     except KafkaException as error:
@@ -99,13 +110,20 @@ def resolve(settings: Settings, asked: Asked, warm_up_ms: int, lost: Lost) -> To
 
 class _Resolving:
     def __init__(
-        self, settings: Settings, consumer: Consumer, asked: Asked, lost: Lost, topic_id: str
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        asked: Asked,
+        lost: Lost,
+        topic_id: str,
+        remedy: str,
     ) -> None:
         self._topic = settings.topic
         self._topic_id = topic_id
         self._consumer = consumer
         self._asked = asked
         self._lost = lost
+        self._remedy = remedy
         self._arrivals: dict[tuple[int, int], int | None] = {}
 
     def resolve(self, partitions: list[int], warm_up_ms: int) -> TopicRange:
@@ -176,7 +194,7 @@ class _Resolving:
         count = f"up to {low}" if missing is None else str(missing)
         raise RangeUnusable(
             f"{count} records of partition {part} are missing: retention has removed what arrived"
-            f" before {moment(arrival_ms)}; begin there, or read what is stored by --logs"
+            f" before {moment(arrival_ms)}; begin there{self._remedy}"
         )
 
     def _told(self, marks: dict[int, tuple[int, int]]) -> str:

@@ -15,6 +15,7 @@ from tocsin.cli_detection import detection
 from tocsin.cli_export import export
 from tocsin.cli_incidents import incidents
 from tocsin.cli_keys import keys
+from tocsin.cli_replay import replay
 from tocsin.cli_users import users
 from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
@@ -35,6 +36,7 @@ app.add_typer(detection, name="detection")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(incidents, name="incidents")
 app.command()(backtest)
+app.command()(replay)
 
 
 def main() -> None:

@@ -1,18 +1,20 @@
 """`tocsin backtest`: what other settings would have made of what was logged."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tocsin.cli_course import (
+    INTERRUPTED,
+    FromOption,
+    OffsetsOption,
+    ToOption,
+    read_asked,
+    shown_course,
+)
 from tocsin.cli_scores import (
     HtmlOption,
     JsonOption,
@@ -27,17 +29,12 @@ from tocsin.cli_scores import (
 )
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
-from tocsin.records import EPOCH
 from tocsin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from flows.course import Course
     from flows.replayed import Candidate, Replay
     from flows.topic_range import Asked
-
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
-_REFRESH_S = 0.2
-_INTERRUPTED = 130
 
 
 def backtest(
@@ -48,14 +45,9 @@ def backtest(
             show_default=False,
         ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", help="Arrivals from then on, RFC 3339")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Arrivals before then")] = None,
-    offsets: Annotated[
-        str | None,
-        typer.Option(help="PARTITION:BEGIN-END,… of the topic, instead of times; ends exclusive"),
-    ] = None,
+    start: FromOption = None,
+    end: ToOption = None,
+    offsets: OffsetsOption = None,
     topic: Annotated[
         str | None, typer.Option(help="Another topic than the flow's; nothing is known before it")
     ] = None,
@@ -108,16 +100,16 @@ def backtest(
     changes = grid_of(grid, services)
     if candidates is not None:
         changes += read_file(candidates)
-    asked = _asked(start, end, offsets)
+    asked = read_asked(start, end, offsets)
     read = _reader(settings, files or [], asked, topic, logs=logs)
     tried = candidates_of(_base(settings, base, is_live=not files), changes)
     url = None if files and base != "live" else settings.database_url
     report = Report(*labels_for(labels, unlabelled, url), view, json, parquet, html)
-    with _course() as course:
+    with shown_course() as course:
         replay = read(tried, course)
     show_report(replay, report)
     if replay.ended_early:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _reader(
@@ -152,67 +144,3 @@ def _base(settings: Settings, base: str | None, *, is_live: bool) -> "Candidate"
 
     with database(settings) as conn:
         return live_candidate(read_book(conn))
-
-
-def _asked(start: str | None, end: str | None, offsets: str | None) -> "Asked":
-    from flows.topic_range import Asked, read_offsets  # noqa: PLC0415
-
-    if offsets is not None:
-        if start is not None or end is not None:
-            raise SettingsError("--offsets: give either offsets or times")
-        return Asked(offsets=read_offsets(offsets))
-    from_ms = None if start is None else _ms("--from", start)
-    to_ms = None if end is None else _ms("--to", end)
-    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-        raise SettingsError("--from: is not before --to")
-    return Asked(from_ms, to_ms)
-
-
-def _ms(option: str, text: str) -> int:
-    try:
-        time = msgspec.convert(text, _AwareTime)
-    except (msgspec.ValidationError, UnicodeEncodeError):
-        raise SettingsError(
-            f"{option}: {text[:40]!r} is no time, give one as 2026-03-02T08:00:00Z"
-        ) from None
-    return (time - EPOCH) // timedelta(milliseconds=1)
-
-
-@contextmanager
-def _course() -> "Iterator[Course]":
-    """Lend a course that Ctrl-C ends, and show on the terminal how far it has come."""
-    from flows.course import Course  # noqa: PLC0415
-
-    course = Course()
-    former = signal.signal(signal.SIGINT, lambda *_: course.stopping.set())
-    over = threading.Event()
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.percentage:>3.0f}%"),
-        BarColumn(),
-        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    watching = threading.Thread(target=_watch, args=(course, bar, over), daemon=True)
-    try:
-        with bar:
-            watching.start()
-            yield course
-    finally:
-        over.set()
-        signal.signal(signal.SIGINT, former)
-
-
-def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:
-    task: TaskID = bar.add_task("", total=1.0, records=0, rate=0.0)
-    while not over.wait(_REFRESH_S):
-        elapsed_s = bar.tasks[0].elapsed or 1.0
-        bar.update(
-            task,
-            completed=course.share,
-            records=course.records,
-            rate=course.records / max(elapsed_s, _REFRESH_S),
-        )

@@ -14,11 +14,11 @@ TocsinError
 ├── RecoveryTaken        another flow uses the recovery store
 ├── RecoveryAhead        the recovery store knows offsets that the database does not
 ├── WorkerEnded          a process of the API ended unasked
-├── RangeUnusable        what a backtest is to read is not there, or not all of it
+├── RangeUnusable        what is to be read again is not there, or not all of it
 ├── FileUnusable         a file cannot be read, or lacks what is needed
 ├── Disagreement         an incident is not what its ledger says
 ├── LabelsError          labels cannot be read, or are of what is not there
-├── NotSent              a dead letter was not sent again
+├── NotSent              what was to be sent again was not
 ├── StaleRevision        an incident was changed since it was read
 ├── WrongState           what was asked does not go with how things are
 │   └── LastAdmin        nobody would be left to administer
@@ -84,7 +84,7 @@ class WorkerEnded(TocsinError):
 
 
 class RangeUnusable(TocsinError):
-    """What a backtest is to read has no records, or not all of them any more."""
+    """What is to be read again has no records, or not all of them any more."""
 
 
 class FileUnusable(TocsinError):
@@ -100,7 +100,7 @@ class LabelsError(TocsinError):
 
 
 class NotSent(TocsinError):
-    """A dead letter that was to be sent again was not, or it is not known."""
+    """A record or dead letter that was to be sent again was not, or it is not known."""
 
 
 class AlreadyExists(TocsinError):

@@ -1,9 +1,10 @@
 """What Tocsin itself writes to Kafka: each message confirmed before the next step is taken."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import Event
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -23,26 +24,41 @@ _RAW_BYTES_MAX = 900 * 1024
 _KEY_BYTES_MAX = 16 * 1024
 _QUEUE_KIB = 64 * 1024
 _BATCH_MESSAGES = 10_000
+_BY_KEY: Final = -1
+_REFUSALS: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        # Beside an invalid one in its request.
+        KafkaError._INVALID_DIFFERENT_RECORD,  # noqa: SLF001  (its public name)
+    }
+)
+
+
+Headers = Sequence[tuple[str, str | bytes | None]]
 
 
 class Outgoing(Struct, frozen=True):
-    """A message to be."""
+    """A message to be. partition: below 0 where its key decides."""
 
     key: bytes | None
-    value: bytes
-    headers: list[tuple[str, str]] = []
+    value: bytes | None
+    headers: Headers = ()
+    partition: int = _BY_KEY
 
 
 class Delivery(Struct, frozen=True):
     """What became of a message: its place in the topic, or why Kafka has not acknowledged it.
 
-    too_large: it was refused for its size, so it is not in the topic; with any other problem it
-        may be there all the same.
+    is_refused: the broker does not take it, so it is not in the topic; with any other problem it
+        may be there all the same. too_large: it was refused for its size.
     """
 
     partition: int = -1
     offset: int = -1
     problem: str = ""
+    is_refused: bool = False
     too_large: bool = False
 
 
@@ -50,7 +66,7 @@ class ConfirmedProducer:
     """Sends messages to one topic and waits for Kafka's acknowledgement of each.
 
     batch_messages: how many may go in one request; a request that is too large fails as a whole.
-    stopping: when set, it waits for HURRIED_S at most.
+    stopping: when set, it waits for HURRIED_S at most. config: what else the client is told.
     """
 
     def __init__(
@@ -60,6 +76,7 @@ class ConfirmedProducer:
         *,
         batch_messages: int = _BATCH_MESSAGES,
         stopping: Event | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self._topic = topic
         self._stopping = stopping
@@ -76,6 +93,7 @@ class ConfirmedProducer:
                 "queue.buffering.max.kbytes": _QUEUE_KIB,
                 "batch.num.messages": batch_messages,
                 "error_cb": _is_told_by_delivery,
+                **(config or {}),
             }
         )
 
@@ -106,6 +124,7 @@ class ConfirmedProducer:
                         self._topic,
                         message.value,
                         message.key,
+                        message.partition,
                         headers=list(message.headers),
                         on_delivery=partial(delivered, index),
                     )
@@ -183,9 +202,10 @@ class DeadLetterTopic:
 
         The flow must not stop for it: the table has the letter.
         """
-        if message.value or message.key:
+        value = message.value or b""
+        if value or message.key:
             key = message.key and message.key[: len(message.key) // 2]
-            return Outgoing(key, message.value[: len(message.value) // 2], message.headers)
+            return Outgoing(key, value[: len(value) // 2], message.headers)
         log.error(
             "a dead letter is only in the table: its topic takes not even the headers",
             dead_letter_topic=self._topic,
@@ -195,7 +215,11 @@ class DeadLetterTopic:
 
 
 def _undelivered(error: KafkaError) -> Delivery:
-    return Delivery(problem=error.str(), too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE)
+    return Delivery(
+        problem=error.str(),
+        is_refused=error.code() in _REFUSALS,
+        too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE,
+    )
 
 
 def _is_told_by_delivery(_error: KafkaError) -> None:

@@ -17,7 +17,7 @@ _PREFIX = "TOCSIN_"
 PASSWORD_VARIABLE = "TOCSIN_PASSWORD"  # noqa: S105 (its name, not its value)
 _NO_SETTINGS = frozenset({PASSWORD_VARIABLE, "TOCSIN_URL"})  # read by clients of the API
 
-_TOPIC = r"^[A-Za-z0-9._-]{1,200}$(?!\n)"  # `$` alone matches before a last newline, too
+TOPIC_NAME = r"^[A-Za-z0-9._-]{1,200}$(?!\n)"  # `$` alone matches before a last newline, too
 _RATE = r"^(off|[1-9][0-9]{0,11}/(second|minute|hour|day))$(?!\n)"
 _LIMIT_STORAGE = r"^(memory|(redis|rediss|valkey|valkeys)://\S+)$(?!\n)"
 
@@ -43,10 +43,10 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     ] = "127.0.0.1:9092"
     topic: Annotated[
         str,
-        Meta(pattern=_TOPIC, description="Topic that logs are read from"),
+        Meta(pattern=TOPIC_NAME, description="Topic that logs are read from"),
     ] = "logs"
     incidents_topic: Annotated[
-        str, Meta(pattern=_TOPIC, description="Topic of incident changes")
+        str, Meta(pattern=TOPIC_NAME, description="Topic of incident changes")
     ] = "incidents"
     partitions: Annotated[
         Count, Meta(description="Partitions of the topics that `tocsin migrate` creates")

@@ -55,11 +55,20 @@ def create_topics(settings: Settings) -> list[str]:
     ]
     admin = admin_client(settings)
     existing = _existing_topics(admin, settings)
-    missing = [topic for topic in wanted if topic.topic not in existing]
-    if not missing:
+    return _create(admin, [topic for topic in wanted if topic.topic not in existing])
+
+
+def create_topic(settings: Settings, name: str, partitions: int) -> None:
+    """Create a topic of logs, unless it is there. Raises BrokerError when the broker refuses."""
+    topic = NewTopic(name, partitions, settings.replication, config=_LOGS_CONFIG)
+    _create(admin_client(settings), [topic])
+
+
+def _create(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
+    if not topics:
         return []
     created = []
-    for name, future in admin.create_topics(missing, request_timeout=REQUEST_TIMEOUT_S).items():
+    for name, future in admin.create_topics(topics, request_timeout=REQUEST_TIMEOUT_S).items():
         try:
             future.result()
             created.append(name)
@@ -91,11 +100,14 @@ def describe_topic(
     return str(topic.topic_id), sorted(part.id for part in topic.partitions)
 
 
-def unreachable(settings: Settings, error: KafkaException) -> str:
-    """Say in one line that the broker does not answer, and what to look at."""
+def unreachable(settings: Settings, error: KafkaException, named: str = "KAFKA_BOOTSTRAP") -> str:
+    """Say in one line that the broker does not answer, and what to look at.
+
+    named: where its address was given.
+    """
     return (
         f"Kafka at {settings.kafka_bootstrap} does not answer ({_text(error)}): "
-        "is it running, and is KAFKA_BOOTSTRAP right?"
+        f"is it running, and is {named} right?"
     )
 
 

@@ -1,0 +1,95 @@
+"""What commands that read a range share: its options, and a course that signals end and is shown.
+
+It ends on Ctrl-C and SIGTERM.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from tocsin.cli_times import read_time
+from tocsin.errors import SettingsError
+from tocsin.records import EPOCH
+
+if TYPE_CHECKING:
+    from flows.course import Course
+    from flows.topic_range import Asked
+
+INTERRUPTED: Final = 130
+"""What a command exits with that a signal has ended."""
+
+FromOption = Annotated[str | None, typer.Option("--from", help="Arrivals from then on, RFC 3339")]
+ToOption = Annotated[str | None, typer.Option("--to", help="Arrivals before then")]
+OffsetsOption = Annotated[
+    str | None,
+    typer.Option(help="PARTITION:BEGIN-END,… of the topic, instead of times; ends exclusive"),
+]
+_REFRESH_S = 0.2
+
+
+def read_asked(start: str | None, end: str | None, offsets: str | None) -> "Asked":
+    """Read a range as a person has named it. Raises SettingsError, naming the option."""
+    from flows.topic_range import Asked, read_offsets  # noqa: PLC0415
+
+    if offsets is not None:
+        if start is not None or end is not None:
+            raise SettingsError("--offsets: give either offsets or times")
+        return Asked(offsets=read_offsets(offsets))
+    from_ms = None if start is None else _ms("--from", start)
+    to_ms = None if end is None else _ms("--to", end)
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise SettingsError("--from: is not before --to")
+    return Asked(from_ms, to_ms)
+
+
+def _ms(option: str, text: str) -> int:
+    return (read_time(option, text) - EPOCH) // timedelta(milliseconds=1)
+
+
+@contextmanager
+def shown_course() -> "Iterator[Course]":
+    """Lend a course that Ctrl-C and SIGTERM end; show on the terminal how far it has come."""
+    from flows.course import Course  # noqa: PLC0415
+
+    course = Course()
+    signals = signal.SIGINT, signal.SIGTERM
+    former = [signal.signal(one, lambda *_: course.stopping.set()) for one in signals]
+    over = threading.Event()
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(),
+        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    watching = threading.Thread(target=_watch, args=(course, bar, over), daemon=True)
+    try:
+        with bar:
+            watching.start()
+            yield course
+    finally:
+        over.set()
+        for one, previous in zip(signals, former, strict=True):
+            signal.signal(one, previous)
+
+
+def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:
+    task: TaskID = bar.add_task("", total=1.0, records=0, rate=0.0)
+    while not over.wait(_REFRESH_S):
+        elapsed_s = bar.tasks[0].elapsed or 1.0
+        bar.update(
+            task,
+            completed=course.share,
+            records=course.records,
+            rate=course.records / max(elapsed_s, _REFRESH_S),
+        )
