@@ -87,6 +87,23 @@ def backtest_topic(
     return _run(reading, candidates, course)
 
 
+def topic_reaches(settings: Settings, from_ms: int) -> bool:
+    """Tell whether the topic still has what the stored logs have since a time.
+
+    Raises TocsinError for a server that does not answer, and for a topic that is missing.
+    """
+    with database(settings) as conn:
+        stored = arrivals(conn, from_ms, None)
+        if stored is None:
+            return True
+        try:
+            # A topic that was made again has nothing that came before; retention has cut others.
+            resolve(settings, Asked(from_ms, stored[0] + 1), lost=_lost(conn))
+        except RangeUnusable:
+            return False
+    return True
+
+
 def backtest_logs(
     settings: Settings, asked: Asked, candidates: Sequence[Candidate], course: Course
 ) -> Replay:

@@ -16,6 +16,7 @@ from tocsin.cli_export import export
 from tocsin.cli_incidents import incidents
 from tocsin.cli_keys import keys
 from tocsin.cli_replay import replay
+from tocsin.cli_try import try_numbers
 from tocsin.cli_users import users
 from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
@@ -32,6 +33,7 @@ app.command()(maintain)
 app.command()(export)
 app.add_typer(users, name="users")
 app.add_typer(keys, name="keys")
+detection.command("try")(try_numbers)
 app.add_typer(detection, name="detection")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(incidents, name="incidents")

@@ -2,7 +2,7 @@
 
 import getpass
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
@@ -20,12 +20,13 @@ from tocsin.records import EPOCH
 from tocsin.settings import load_settings
 from tocsin.settings_changes import (
     ALL_SERVICES,
+    DocumentChange,
+    change_of,
     names,
     own_numbers,
-    read_changes,
-    refuse_shadows,
     shown,
     told,
+    version_after,
 )
 from tocsin.settings_versions import SettingsDocument, SettingsVersion, minute_of
 
@@ -48,7 +49,7 @@ def list_versions() -> None:
         history, present_ms = read_history(conn), now_ms(conn)
     in_force = [stored.version for stored in history if stored.withdrawn_at is None]
     present = _present(in_force, present_ms)
-    console = _plain_console()
+    console = plain_console()
     for stored in history:
         version = stored.version
         if stored.withdrawn_at is not None:
@@ -85,7 +86,7 @@ def show(
     table = Table("setting", "value", "default")
     for name in names():
         table.add_row(name, shown(getattr(own, name)), shown(getattr(defaults, name)))
-    console = _plain_console()
+    console = plain_console()
     since = minute_of(present.effective_from_ms)
     console.print(f"version {present.version} judges now, since {since} UTC")
     console.print(table)
@@ -97,39 +98,31 @@ def show(
             minutes = -(-(version.effective_from_ms - present_ms) // WINDOW_MS)
             begin = minute_of(version.effective_from_ms)
             console.print(f"version {version.version} follows {begin} UTC, in {minutes} min")
-            _tell(console, older, version, service)
+            tell(console, older, version, service)
             older = version
 
 
-_Services = Annotated[
+Changes = Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", show_default=False)]
+Services = Annotated[
     str | None, typer.Option(help="Only for services whose id matches, as 'batch-*'")
 ]
-_Start = Annotated[
+Before = Annotated[
+    str | None, typer.Option(help="Ask the pattern before this one; a new one comes last")
+]
+Start = Annotated[
     str | None, typer.Option("--from", help="RFC 3339; a full minute, at least 10 minutes ahead")
 ]
 
 
 @detection.command("set")
 def set_numbers(
-    changes: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", show_default=False)],
-    services: _Services = None,
-    before: Annotated[
-        str | None, typer.Option(help="Ask the pattern before this one; a new one comes last")
-    ] = None,
-    start: _Start = None,
+    changes: Changes,
+    services: Services = None,
+    before: Before = None,
+    start: Start = None,
 ) -> None:
     """Make a new version with some numbers changed; it begins in 10 minutes, or when told to."""
-    given = read_changes(changes)
-    if before is not None and services is None:
-        raise SettingsError("--before: places the pattern of --services, which is not given")
-
-    def change(document: SettingsDocument) -> SettingsDocument:
-        changed = document.with_change(services, given)
-        if services is None or before is None:
-            return changed
-        return changed.moved(services, before)
-
-    _make_version(change, start)
+    _make_version(change_of(changes, services, before), start)
 
 
 @detection.command("move")
@@ -138,7 +131,7 @@ def move(
     before: Annotated[
         str | None, typer.Option(help="Ask it before this one; without it, last")
     ] = None,
-    start: _Start = None,
+    start: Start = None,
 ) -> None:
     """Make a new version that asks a pattern earlier or later; the first that matches counts."""
     _make_version(lambda document: document.moved(pattern, before), start)
@@ -147,7 +140,7 @@ def move(
 @detection.command("remove")
 def remove(
     pattern: Annotated[str, typer.Argument(help="A pattern, as `show` lists it")],
-    start: _Start = None,
+    start: Start = None,
 ) -> None:
     """Make a new version without a pattern: its services are judged as they are without it."""
     _make_version(lambda document: document.without(pattern), start)
@@ -164,7 +157,7 @@ def withdraw(
         raise SettingsError(f"VERSION is {version[:40]!r}: give its number, as 2")
     with _database() as conn:
         newest = withdraw_version(conn, int(version), withdrawn_by=_user())
-    console = _plain_console()
+    console = plain_console()
     console.print(f"version {version} is withdrawn and will judge nothing")
     begin = minute_of(newest.effective_from_ms)
     console.print(f"  the newest is version {newest.version}, from {begin} UTC on")
@@ -186,31 +179,24 @@ def _basis(history: "list[StoredVersion]", newer: "StoredVersion") -> SettingsVe
     return versions[-1] if versions else SettingsVersion(1, 0, SettingsDocument())
 
 
-def _make_version(
-    change: Callable[[SettingsDocument], SettingsDocument], start: str | None
-) -> None:
+def _make_version(change: DocumentChange, start: str | None) -> None:
     """Add a version whose document is that of the newest one, changed, and tell of it."""
     from sql.detection_settings import add_version, lock_versions, read_book  # noqa: PLC0415
 
-    start_ms = None if start is None else _start_ms(start)
+    start_ms = None if start is None else read_start(start)
     with _database() as conn, conn.transaction():
         # Two people at once: the second one's version is built on the first one's.
         lock_versions(conn)
         older = read_book(conn).versions[-1]
-        document = change(older.document)
-        newer = SettingsVersion(older.version + 1, older.effective_from_ms, document)
-        newer.check()
-        refuse_shadows(older.document, document)
-        if not told(older, newer):
-            raise SettingsError(f"that would change nothing: version {older.version} says the same")
+        document = version_after(older, change).document
         version = add_version(conn, document, created_by=_user(), effective_from_ms=start_ms)
-    console = _plain_console()
+    console = plain_console()
     begin = minute_of(version.effective_from_ms)
     console.print(f"version {version.version} judges the windows from {begin} UTC on")
-    _tell(console, older, version)
+    tell(console, older, version)
 
 
-def _tell(
+def tell(
     console: Console, before: SettingsVersion, after: SettingsVersion, service: str | None = None
 ) -> None:
     """Print what changes for whom; one line at least."""
@@ -226,12 +212,13 @@ def _settings_of(version: SettingsVersion, service: str | None) -> DetectionSett
     return version.settings_for(service) if service else version.settings_of_pattern(None)
 
 
-def _plain_console() -> Console:
+def plain_console() -> Console:
     """Return a console that shows text as it is: a pattern such as `[ab]*` is no markup."""
     return Console(soft_wrap=True, markup=False, highlight=False)
 
 
-def _start_ms(text: str) -> int:
+def read_start(text: str) -> int:
+    """Read the start of a window. Raises SettingsError."""
     try:
         start = msgspec.convert(text, _AwareTime)
     except (msgspec.ValidationError, UnicodeEncodeError):

@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from msgspec import Raw, structs
@@ -13,6 +13,8 @@ from tocsin.errors import SettingsError
 from tocsin.settings_versions import FIXED, SettingsDocument, SettingsVersion
 
 ALL_SERVICES = "all services"
+
+DocumentChange = Callable[[SettingsDocument], SettingsDocument]
 
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -36,6 +38,38 @@ def read_changes(texts: Iterable[str]) -> dict[str, Raw]:
             raise SettingsError(f"{name}: given twice")
         changes[name] = Raw(_json(name, value).encode())
     return changes
+
+
+def change_of(texts: Sequence[str], services: str | None, before: str | None) -> DocumentChange:
+    """Return the change of a document that a person has typed. Raises SettingsError.
+
+    services: the pattern of those that it is for, placed before another one if that is given.
+    """
+    given = read_changes(texts)
+    if before is not None and services is None:
+        raise SettingsError("--before: places the pattern of --services, which is not given")
+
+    def change(document: SettingsDocument) -> SettingsDocument:
+        changed = document.with_change(services, given)
+        if services is None or before is None:
+            return changed
+        return changed.moved(services, before)
+
+    return change
+
+
+def version_after(older: SettingsVersion, change: DocumentChange) -> SettingsVersion:
+    """Return the version that a change makes of the newest one; it begins with that one.
+
+    Raises SettingsError for numbers that cannot work, and where nothing would change.
+    """
+    document = change(older.document)
+    newer = SettingsVersion(older.version + 1, older.effective_from_ms, document)
+    newer.check()
+    refuse_shadows(older.document, document)
+    if not told(older, newer):
+        raise SettingsError(f"that would change nothing: version {older.version} says the same")
+    return newer
 
 
 def differences(before: DetectionSettings, after: DetectionSettings) -> list[tuple[str, str, str]]:

@@ -1,0 +1,132 @@
+"""`tocsin detection try`: what a change of the numbers would have changed, before it is made."""
+
+import shlex
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from tocsin.cli_course import INTERRUPTED, shown_course
+from tocsin.cli_detection import (
+    Before,
+    Changes,
+    Services,
+    Start,
+    plain_console,
+    read_start,
+    tell,
+)
+from tocsin.cli_scores import JsonOption, labels_for
+from tocsin.detection import WINDOW_MS
+from tocsin.log import configure_logging
+from tocsin.settings import Settings, load_settings
+from tocsin.settings_changes import change_of, version_after
+from tocsin.settings_versions import SettingsVersion, minute_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.replayed import Candidate, Replay
+    from flows.scorecard import Scorecard
+
+_DAY_MS: Final = 86_400_000
+_TRIED: Final = "tried"
+
+
+def try_numbers(
+    changes: Changes,
+    services: Services = None,
+    before: Before = None,
+    start: Start = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How many days to look back")] = 7,
+    logs: Annotated[
+        bool, typer.Option("--logs", help="Read the stored logs, also where the topic has all")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Say what a change, given as to `set`, would have changed over the last days; set nothing.
+
+    The newest version, which all later ones are built on, is compared with itself, changed; both
+    judge all of the time.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    change = change_of(changes, services, before)
+    if start is not None:
+        read_start(start)
+    from flows.backtest import database  # noqa: PLC0415
+    from flows.replayed import LIVE, Candidate  # noqa: PLC0415
+    from flows.scorecard import View, score_replay  # noqa: PLC0415
+    from sql.detection_settings import read_book  # noqa: PLC0415
+
+    with database(settings) as conn:
+        newest = read_book(conn).versions[-1]
+    tried = version_after(newest, change)
+    labels, _ = labels_for(None, None, settings.database_url)
+    pair = [Candidate(LIVE, (newest,)), Candidate(_TRIED, (tried,))]
+    replay, source = _replay(settings, pair, days, logs=logs)
+    own = labels.of_services(replay.series)
+    cards = [score_replay(replay, own, view) for view in View]
+    console = plain_console()
+    _tell_range(console, replay, source, days, newest)
+    tell(console, newest, tried)
+    _tell_changes(console, cards)
+    if json is not None:
+        from flows.score_frames import write_json  # noqa: PLC0415
+
+        write_json(json, cards)
+        console.print(f"written: {json}")
+    given = [*changes, *_option("--services", services), *_option("--before", before)]
+    words = shlex.join([*given, *_option("--from", start)])
+    console.print(f"to apply: tocsin detection set {words}")
+    if replay.ended_early:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _option(name: str, value: str | None) -> list[str]:
+    return [] if value is None else [name, value]
+
+
+def _replay(
+    settings: Settings, pair: "list[Candidate]", days: int, *, logs: bool
+) -> "tuple[Replay, str]":
+    """Judge the last days by both; return what came of it, and from where it was read."""
+    from flows.backtest import backtest_logs, backtest_topic, topic_reaches  # noqa: PLC0415
+    from flows.topic_range import Asked  # noqa: PLC0415
+
+    from_ms = int(time.time() * 1000) - days * _DAY_MS
+    with shown_course() as course:
+        if logs:
+            return backtest_logs(settings, Asked(from_ms), pair, course), "the stored logs"
+        if topic_reaches(settings, from_ms):
+            return backtest_topic(settings, Asked(from_ms), pair, course), "the topic"
+        told = "the stored logs, for the topic no longer reaches back so far"
+        return backtest_logs(settings, Asked(from_ms), pair, course), told
+
+
+def _tell_range(
+    console: "Console", replay: "Replay", source: str, days: int, newest: SettingsVersion
+) -> None:
+    """Say what was judged, and where it is less, or another thing, than one may think."""
+    if replay.ended_early:
+        console.print("stopped before the end: this is what there was up to then")
+    span = "day" if days == 1 else f"{days} days"
+    console.print(
+        f"over the last {span} ({replay.records:,} records of {len(replay.series)} services, from"
+        f" {source}):"
+    )
+    first_ms = min((one.first_start_ms for one in replay.series.values()), default=replay.begin_ms)
+    if first_ms > replay.begin_ms + WINDOW_MS:
+        console.print(f"  the first is of {minute_of(first_ms)} UTC")
+    if newest.effective_from_ms > replay.begin_ms:
+        since = minute_of(newest.effective_from_ms)
+        console.print(
+            f"  now is version {newest.version}, as if it had judged before {since} UTC, too"
+        )
+
+
+def _tell_changes(console: "Console", cards: "list[Scorecard]") -> None:
+    from flows.change_words import in_words  # noqa: PLC0415
+
+    for line in in_words(cards):
+        console.print(line)
