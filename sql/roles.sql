@@ -41,7 +41,8 @@ GRANT SELECT ON
     TO scoped_analyst;
 
 -- What PostgreSQL leaves to everybody, and a superuser alone can take away: locks that the flow,
--- migrations and maintenance would wait for, and large objects, which are rows without a table.
+-- migrations and maintenance would wait for, large objects, which are rows without a table, and
+-- TimescaleDB's jobs, which take its workers.
 DO $$
 DECLARE
     own regprocedure;
@@ -52,7 +53,8 @@ BEGIN
     FOR own IN
         SELECT oid FROM pg_proc
         WHERE pronamespace = 'pg_catalog'::regnamespace
-          AND (proname ~ '^pg_(try_)?advisory_' OR proname ~ '^(lo_|lowrite)')
+              AND (proname ~ '^pg_(try_)?advisory_' OR proname ~ '^(lo_|lowrite)')
+           OR pronamespace = 'public'::regnamespace AND proname = 'add_job'
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', own);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO pg_database_owner', own);
