@@ -19,7 +19,7 @@ from polars.io.plugins import register_io_source
 from sql.statements import statements
 from tocsin.errors import StorageError
 
-Table = Literal["logs", "windows", "incidents"]
+Table = Literal["logs", "logs_by_arrival", "windows", "incidents"]
 Progress = Callable[[int, int, int], None]
 """Told after each piece: slices done, slices in all, rows so far."""
 
@@ -28,6 +28,7 @@ _ROWS_AT_ONCE = 20_000
 # So long that a slice's sort fits into memory, or nearly.
 _SLICES: Final[dict[Table, timedelta]] = {
     "logs": timedelta(hours=1),
+    "logs_by_arrival": timedelta(hours=1),
     "windows": timedelta(days=1),
     "incidents": timedelta(days=30),
 }

@@ -34,6 +34,12 @@ def export(
     until: Annotated[
         str | None, typer.Option("--to", help="Before it; else up to the newest")
     ] = None,
+    by_arrival: Annotated[
+        bool,
+        typer.Option(
+            "--by-arrival", help="Of logs: --from and --to are of arrival, and so is the order"
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name")] = (
         False
     ),
@@ -47,6 +53,9 @@ def export(
     since_at, until_at = _time("--from", since), _time("--to", until)
     if since_at and until_at and since_at >= until_at:
         raise SettingsError("--to: give a time after --from")
+    if by_arrival and what is not What.LOGS:
+        raise SettingsError(f"--by-arrival: goes with logs, not with {what.value}")
+    table = "logs_by_arrival" if by_arrival else what.value
     _check(file, overwrite=overwrite)
     with connect(settings.database_url, name="export") as conn, _progress() as bar:
         require_current(conn)
@@ -56,7 +65,7 @@ def export(
         def tell(done: int, slices: int, rows: int) -> None:
             bar.update(task, completed=done, total=slices, rows=rows)
 
-        rows = write(conn, what.value, file, since=since_at, until=until_at, progress=tell)
+        rows = write(conn, table, file, since=since_at, until=until_at, progress=tell)
     typer.echo(f"{what.value}: {rows} rows in {file}, {file.stat().st_size} bytes")
 
 

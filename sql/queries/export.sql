@@ -22,6 +22,16 @@ FROM logs
 WHERE timestamp >= %(since)s AND timestamp < %(until)s
 ORDER BY timestamp, incarnation, partition, "offset";
 
+-- name: select_bounds_of_logs_by_arrival
+SELECT min(arrival), max(arrival) + INTERVAL '1 microsecond' FROM logs;
+
+-- name: export_logs_by_arrival
+SELECT timestamp, service_id, level::text, message, metadata::text, id, arrival, incarnation,
+       partition, "offset"
+FROM logs
+WHERE arrival >= %(since)s AND arrival < %(until)s
+ORDER BY arrival, incarnation, partition, "offset";
+
 -- name: export_windows
 SELECT service_id, window_start, errors, total, late_errors, late_total, verdict::text,
        severity::text, z, mean, sigma, baseline_windows, baseline_errors::bigint,

@@ -118,6 +118,24 @@ def test_nothing_to_export_is_a_file_with_columns(
         assert (read(path).height, "service_id" in read(path).columns) == (0, True)
 
 
+def test_export_by_arrival_can_be_backtested(
+    database_url: str, tocsin: Run, tmp_path: Path
+) -> None:
+    fill(database_url, 9000)
+    late = "update logs set timestamp = timestamp - interval '3 hours' where \"offset\" % 1000 = 7"
+    execute(database_url, late)
+    by_time, by_arrival = tmp_path / "by-time.parquet", tmp_path / "by-arrival.parquet"
+    since, until = "2026-03-02T08:00:10Z", "2026-03-02T10:20:00Z"
+    assert tocsin("export", "logs", str(by_time)).returncode == 0
+    words = ("--by-arrival", "--from", since, "--to", until)
+    assert tocsin("export", "logs", str(by_arrival), *words).returncode == 0
+    assert read(by_arrival)["offset"].to_list() == list(range(10, 8400))
+    assert "sort it by arrival" in failure(tocsin("backtest", str(by_time)))
+    assert tocsin("backtest", str(by_arrival)).returncode == 0
+    said = failure(tocsin("export", "windows", str(tmp_path / "w.csv"), "--by-arrival"))
+    assert said == "tocsin: --by-arrival: goes with logs, not with windows"
+
+
 @pytest.fixture
 def analyst_of_one(database_url: str) -> Iterator[str]:
     """The URL of a person who may see the services check* alone."""

@@ -67,6 +67,7 @@ PLANS: dict[str, Plan] = {
     "audit.select_entries": Plan({"audit_log_pkey"}, values={"before": 2**60, "action": None}),
     "export.select_bounds_of_incidents": Plan({"incidents_newest"}),
     "export.export_logs": Plan({BY_TIME}, chunks=1),
+    "export.export_logs_by_arrival": Plan({BY_TIME}, chunks=11),
     "export.export_windows": Plan(set(), chunks=1, whole=True),
     "export.export_incidents": Plan({"incidents_newest"}),
     "incident_changes.select_assignee": Plan({"users_email"}),
@@ -143,7 +144,7 @@ PLANS: dict[str, Plan] = {
 NO_READING = "reads no table"
 FEW = "reads a table that stays small: a row a person, a key, a label, a version or a partition"
 CHUNKS = "reads the list of chunks, not the chunks"
-ALL_LOGS = "a backtest without bounds, which then reads them all"
+ALL_LOGS = "of a backtest or an export without bounds, which then reads them all"
 EXCEPTIONS: dict[str, str] = {
     "as_of.select_first_arrival": ALL_LOGS,
     "as_of.select_first_offset": "reads the logs of one partition from a time on, to their end",
@@ -152,6 +153,7 @@ EXCEPTIONS: dict[str, str] = {
     "audit.insert_entry": NO_READING,
     "export.begin_snapshot": NO_READING,
     "export.select_bounds_of_logs": CHUNKS,
+    "export.select_bounds_of_logs_by_arrival": ALL_LOGS,
     "export.select_bounds_of_windows": CHUNKS,
     "incident_changes.insert_manual_incident": NO_READING,
     "incident_changes.insert_person_event": FEW,
