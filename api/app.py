@@ -11,6 +11,8 @@ from api.addresses import Addresses
 from api.answers import Answers
 from api.audit import Audit
 from api.auth import Tokens
+from api.backtest_runs import BacktestRuns
+from api.backtests import Backtests
 from api.connections import ApiRequest
 from api.cors import Cors
 from api.counts import counts_of
@@ -45,6 +47,7 @@ from api.tails import Tails
 from api.turnstile import Turnstile
 from api.users import Users
 from sql.audit import AuditTable
+from sql.backtests import BacktestTable
 from sql.incident_changes import IncidentChanges
 from sql.incidents import IncidentTable
 from sql.keys import KeyTable
@@ -83,6 +86,8 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     limits = Limits(settings, addresses, counts_of(settings.limit_storage))
     passwords = Passwords()
     use = KeyUse(keys)
+    backtests = BacktestTable(reader)
+    runs = BacktestRuns(backtests)
     ring = KeyRing(keys, use)
     cors = Cors(settings)
     answers = Answers(settings, cors)
@@ -110,6 +115,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
             logs=Logs(settings, logs, sessions, searches),
             tail=LiveTail(tails, sessions),
             stats=Stats(statistics, sessions, searches),
+            backtests=Backtests(settings, reader, backtests, runs, sessions),
             health=Health(reader, publisher),
         ),
     )
@@ -129,7 +135,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app.register_middleware(limits.request, "request")
     app.register_middleware(answers.finish, "response")
     app.before_server_stop(answers.close)
-    _live_with(app, reader, publisher, passwords, use, limits, tails)
+    _live_with(app, reader, publisher, passwords, use, limits, tails, runs)
     return app
 
 
@@ -181,6 +187,7 @@ def _routes(
     logs: Logs,
     tail: LiveTail,
     stats: Stats,
+    backtests: Backtests,
     health: Health,
 ) -> tuple[Route, ...]:
     return (
@@ -209,8 +216,22 @@ def _routes(
         Route("GET", "/stats/services", stats.services),
         Route("GET", "/stats/services/<service_id:str>/baseline", stats.baseline),
         Route("GET", "/stats/messages", stats.messages),
+        *_backtest_routes(backtests),
         Route("GET", "/healthz", health.live),
         Route("GET", "/readyz", health.ready),
+    )
+
+
+def _backtest_routes(backtests: Backtests) -> tuple[Route, ...]:
+    one = "/backtests/<backtest_id:str>"
+    return (
+        Route("POST", "/backtests", backtests.start),
+        Route("GET", "/backtests", backtests.list),
+        Route("GET", one, backtests.get),
+        Route("GET", f"{one}/result", backtests.result),
+        Route("GET", f"{one}/page", backtests.page),
+        Route("POST", f"{one}/cancel", backtests.cancel),
+        Route("DELETE", one, backtests.delete),
     )
 
 
@@ -261,6 +282,7 @@ def _live_with(
     use: KeyUse,
     limits: Limits,
     tails: Tails,
+    runs: BacktestRuns,
 ) -> None:
     """Open what the application needs when its server starts, close it when it has answered all."""
     gauges = Gauges(reader, publisher)
@@ -277,6 +299,7 @@ def _live_with(
 
     async def disconnect(_app: App) -> None:
         gauges.stop()
+        await runs.stop()
         await publisher.stop()
         await use.stop()
         await limits.close()

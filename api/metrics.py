@@ -57,6 +57,10 @@ POOL_WAITING = Gauge(
     "Requests that wait for a connection to the database",
     multiprocess_mode="sum",
 )
+BACKTESTS_RUNNING = Gauge(
+    "tocsin_api_backtests_running", "Backtests that run", multiprocess_mode="sum"
+)
+BACKTESTS_ENDED = Counter("tocsin_api_backtests", "Backtests that ended, by how", ["state"])
 
 CONFIRMED = PUBLISH_SECONDS.labels("confirmed")
 UNCONFIRMED = PUBLISH_SECONDS.labels("unconfirmed")

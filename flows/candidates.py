@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Raw, Struct
 
 from flows.replayed import LIVE, Candidate
+from tocsin.backtests import CANDIDATES_MAX
 from tocsin.errors import SettingsError
 from tocsin.settings_changes import read_changes
 from tocsin.settings_versions import SettingsBook, SettingsDocument, SettingsVersion
@@ -21,7 +22,6 @@ else:
 
 DEFAULTS: Final = "default"
 """Name of the candidate that is the settings as shipped."""
-CANDIDATES_MAX: Final = 500
 SHORT: Final = {
     "sigma": "threshold_sigma",
     "min-count": "minimum_count",
@@ -122,17 +122,29 @@ def read_file(path: Path) -> list[Change]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: is no TOML: {error}") from None
     try:
-        _known_keys(document, {"grid", "candidate"})
-        changes = grid_of(
-            {SHORT.get(k, k): _texts(k, v) for k, v in document.get("grid", {}).items()}
-        )
-        return changes + [_named(table) for table in document.get("candidate", [])]
+        return read_document(document)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
     except (AttributeError, TypeError):
         raise SettingsError(
             f"{path}: write [grid] with lists of values, and [[candidate]] with a name and settings"
         ) from None
+
+
+def read_document(document: Mapping[str, Any], services: str | None = None) -> list[Change]:
+    """Read candidates from what such a file holds; services: a pattern of those the grid is for.
+
+    Raises SettingsError; AttributeError or TypeError where a table or a list is something else.
+    """
+    _known_keys(document, {"grid", "candidate"})
+    grid: dict[str, list[str]] = {}
+    for key, values in document.get("grid", {}).items():
+        name = SHORT.get(key, key)
+        if name in grid:
+            raise SettingsError(f"{name}: given twice")
+        grid[name] = _texts(key, values)
+    changes = grid_of(grid, services)
+    return changes + [_named(table) for table in document.get("candidate", [])]
 
 
 def _change(row: tuple[tuple[str, str], ...], services: str | None, suffix: str) -> Change:

@@ -131,10 +131,15 @@ def write_parquet(folder: Path, cards: Sequence[Scorecard]) -> None:
 
 
 def write_json(path: Path, cards: Sequence[Scorecard]) -> None:
-    """Write one object: the range, the candidates, and the rows of the same three tables.
+    """Write what `json_of` returns. Raises TocsinError where that fails."""
+    try:
+        path.write_bytes(json_of(cards))
+    except OSError as error:
+        raise TocsinError(f"{path}: cannot be written: {error.strerror}") from None
 
-    Raises TocsinError where that fails.
-    """
+
+def json_of(cards: Sequence[Scorecard]) -> bytes:
+    """Return one object: the range, the candidates, and the rows of the same three tables."""
     first, replay = cards[0], cards[0].replay
     varied = varied_settings(first)
     document = {
@@ -151,10 +156,7 @@ def write_json(path: Path, cards: Sequence[Scorecard]) -> None:
         ],
         **{name: frame.to_dicts() for name, frame in _frames(cards).items()},
     }
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1))
-    except OSError as error:
-        raise TocsinError(f"{path}: cannot be written: {error.strerror}") from None
+    return msgspec.json.format(msgspec.json.encode(document), indent=1)
 
 
 def _frames(cards: Sequence[Scorecard]) -> dict[str, pl.DataFrame]:

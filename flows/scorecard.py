@@ -95,6 +95,12 @@ def score_replay(replay: Replay, labels: Labels, view: View = View.CONFIRMED) ->
     )
 
 
+def score_views(replay: Replay, labels: Labels, first: View) -> list[Scorecard]:
+    """Score every candidate in both views, the first of which is what is written."""
+    views = sorted(View, key=lambda view: view is not first)
+    return [score_replay(replay, labels, view) for view in views]
+
+
 def changed(changes: Iterable[Change] | None) -> int:
     """Return how many incidents are not the same as those of the base."""
     return sum(change.what.value != "same" for change in changes or ())

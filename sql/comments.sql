@@ -256,6 +256,27 @@ COMMENT ON COLUMN retention.relation IS 'The table.';
 COMMENT ON COLUMN retention.keep IS 'How long its rows are kept; null: for ever.';
 COMMENT ON COLUMN retention.whole_from IS 'Rows before this may have been dropped; null: none has.';
 
+-- Backtests ----------------------------------------------------------------------------------
+
+COMMENT ON TABLE backtests IS
+    'The newest backtests that were started over HTTP, one of which runs at most.';
+COMMENT ON COLUMN backtests.id IS 'Its id.';
+COMMENT ON COLUMN backtests.asked IS 'What was asked for: the range, and what is tried.';
+COMMENT ON COLUMN backtests.state IS
+    'queued until its process has the lock that lets one run at a time, then running; in the end done, failed or cancelled.';
+COMMENT ON COLUMN backtests.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN backtests.created_by IS 'The e-mail address of who asked for it.';
+COMMENT ON COLUMN backtests.started_at IS 'When it began to run.';
+COMMENT ON COLUMN backtests.reported_at IS 'When its process last said how far it has come.';
+COMMENT ON COLUMN backtests.ended_at IS 'When it ended, in whatever way.';
+COMMENT ON COLUMN backtests.share IS 'How much of its range was read then, from 0 to 1.';
+COMMENT ON COLUMN backtests.records IS 'How many records were read then, with those from before the range.';
+COMMENT ON COLUMN backtests.error IS 'Why it failed, in one line.';
+COMMENT ON COLUMN backtests.result IS 'Its scores as JSON, packed by gzip.';
+COMMENT ON COLUMN backtests.page IS 'Its page as HTML, packed by gzip.';
+COMMENT ON FUNCTION lock_backtests() IS
+    'For the API alone: takes the lock that lets one backtest run at a time, if nobody holds it; its session keeps it until it ends.';
+
 -- People and keys ----------------------------------------------------------------------------
 
 COMMENT ON TABLE users IS 'Who may log in to the API.';

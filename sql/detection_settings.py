@@ -9,6 +9,7 @@ import psycopg
 from msgspec import Struct
 
 from sql.audit import command_line, entry
+from sql.reader import Reader
 from sql.statements import statements
 from tocsin.detection import WINDOW_MS, SettingsTimeline
 from tocsin.errors import NotFound, SettingsError, StorageError
@@ -39,6 +40,14 @@ def read_book(conn: psycopg.Connection) -> SettingsBook:
     read_ms = now_ms(conn)
     rows = conn.execute(_SQL["select_detection_settings"]).fetchall()
     return book_of(rows, read_ms=read_ms)
+
+
+async def read_book_async(reader: Reader) -> SettingsBook:
+    """Return the same, for the API. Raises StorageError when the database is away."""
+    read_ms = await reader.number(_SQL["select_now_ms"], {})
+    async with reader.connection() as conn:
+        cursor = await conn.execute(_SQL["select_detection_settings"])
+        return book_of(await cursor.fetchall(), read_ms=read_ms)
 
 
 def book_of(rows: Iterable[tuple[Any, ...]], *, read_ms: int) -> SettingsBook:

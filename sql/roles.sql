@@ -15,14 +15,16 @@ GRANT SELECT, INSERT, UPDATE ON positions, error_windows, incidents TO tocsin_fl
 GRANT SELECT, INSERT, UPDATE (published_at) ON incident_events TO tocsin_flow;
 GRANT SELECT, INSERT, DELETE ON incident_evidence TO tocsin_flow;
 
--- The API: shows everything to people, changes incidents, and keeps users, sessions and keys.
+-- The API: shows everything to people, changes incidents, keeps users, sessions and keys, and runs
+-- backtests, in a process of its own that logs in as the same role.
 GRANT SELECT ON
     migrations, topics, positions, retention, logs, logs_per_minute, logs_per_hour, logs_per_day,
-    error_windows, incident_evidence, detection_settings, dead_letters
+    error_windows, incident_evidence, detection_settings, dead_letters, missed_incidents
     TO tocsin_api;
 GRANT SELECT, INSERT, UPDATE ON incidents, ingest_keys TO tocsin_api;
 GRANT SELECT, INSERT ON incident_events, audit_log TO tocsin_api;
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, sessions, incident_labels TO tocsin_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, sessions, incident_labels, backtests TO tocsin_api;
+GRANT EXECUTE ON FUNCTION lock_backtests() TO tocsin_api;
 
 -- Analysts: everything but people and keys, and what these did.
 GRANT SELECT ON

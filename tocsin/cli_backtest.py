@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from tocsin.backtests import ShownView
 from tocsin.cli_course import (
     INTERRUPTED,
     FromOption,
@@ -21,7 +22,6 @@ from tocsin.cli_scores import (
     LabelsOption,
     ParquetOption,
     Report,
-    ShownView,
     UnlabelledOption,
     ViewOption,
     labels_for,

@@ -1,6 +1,5 @@
 """What `tocsin backtest` shows and writes of a replay: its scores against labels."""
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,25 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tocsin.backtests import ShownView, Unlabelled
 from tocsin.cli_redrive import printable
 
 if TYPE_CHECKING:
     from flows.labels import Labels
     from flows.replayed import Replay
-
-
-class ShownView(str, Enum):
-    """Which incidents are scored first and written."""
-
-    CONFIRMED = "confirmed"
-    OPENED = "opened"
-
-
-class Unlabelled(str, Enum):
-    """What an incident is that no label speaks of."""
-
-    FALSE = "false"
-    OPEN = "open"
 
 
 LabelsOption = Annotated[
@@ -86,7 +72,7 @@ def show_report(replay: "Replay", report: Report) -> None:
     from flows.label_files import of_services  # noqa: PLC0415
     from flows.score_frames import write_json, write_parquet  # noqa: PLC0415
     from flows.score_tables import tables  # noqa: PLC0415
-    from flows.scorecard import View, score_replay  # noqa: PLC0415
+    from flows.scorecard import View, score_views  # noqa: PLC0415
 
     console = Console(markup=False, highlight=False)
     _show_replay(console, replay)
@@ -94,9 +80,7 @@ def show_report(replay: "Replay", report: Report) -> None:
     labels, told = of_services(labels, replay.series, report.where)
     if told:
         typer.echo(f"tocsin: {told}", err=True)
-    first = View(report.view.value)
-    views = sorted(View, key=lambda view: view is not first)
-    cards = [score_replay(replay, labels, view) for view in views]
+    cards = score_views(replay, labels, View(report.view.value))
     for shown in tables(cards):
         console.print(shown)
     if report.json is not None:

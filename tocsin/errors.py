@@ -21,7 +21,8 @@ TocsinError
 ├── NotSent              what was to be sent again was not
 ├── StaleRevision        an incident was changed since it was read
 ├── WrongState           what was asked does not go with how things are
-│   └── LastAdmin        nobody would be left to administer
+│   ├── LastAdmin        nobody would be left to administer
+│   └── AlreadyRuns      another backtest has not ended
 ├── AlreadyExists        a user or key with that name is there
 └── NotFound             nothing goes by that id
 """
@@ -117,6 +118,15 @@ class WrongState(TocsinError):
 
 class LastAdmin(WrongState):
     """Nobody would be left to administer."""
+
+
+class AlreadyRuns(WrongState):
+    """Another backtest has not ended. backtest_id: which, if it still has not."""
+
+    def __init__(self, backtest_id: object) -> None:
+        which = "another backtest" if backtest_id is None else f"backtest {backtest_id}"
+        super().__init__(f"{which} has not ended: wait for its end, or cancel it")
+        self.backtest_id = backtest_id
 
 
 class NotFound(TocsinError):

@@ -203,6 +203,9 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     tails_max: Annotated[
         Count, Meta(description="Most live tails at once in each process of the API")
     ] = 50
+    backtest_days_max: Annotated[
+        Count, Meta(le=366, description="Most days that one backtest over HTTP may span")
+    ] = 31
     database_patience_s: Annotated[
         Seconds,
         Meta(description="Seconds without a sign of the database until the flow connects anew"),

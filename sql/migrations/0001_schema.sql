@@ -9,6 +9,7 @@ CREATE TYPE incident_severity AS ENUM ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL');
 CREATE TYPE incident_status AS ENUM ('OPEN', 'ACKNOWLEDGED', 'RESOLVED');
 CREATE TYPE incident_kind AS ENUM ('errors', 'silence', 'manual');
 CREATE TYPE user_role AS ENUM ('viewer', 'operator', 'admin');
+CREATE TYPE backtest_state AS ENUM ('queued', 'running', 'done', 'failed', 'cancelled');
 
 -- Offsets ------------------------------------------------------------------------------------
 
@@ -285,6 +286,37 @@ CREATE TABLE missed_incidents (
     labelled_by text        NOT NULL,
     UNIQUE (service_id, started_at, ended_at)
 );
+
+-- Backtests ----------------------------------------------------------------------------------
+
+CREATE TABLE backtests (
+    id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    asked       json             NOT NULL, -- in the order in which it was asked for
+    state       backtest_state   NOT NULL DEFAULT 'queued',
+    created_at  timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    created_by  text             NOT NULL,
+    started_at  timestamptz,
+    reported_at timestamptz,
+    ended_at    timestamptz,
+    share       double precision NOT NULL DEFAULT 0 CHECK (share BETWEEN 0 AND 1),
+    records     bigint           NOT NULL DEFAULT 0,
+    error       text,
+    result      bytea,
+    page        bytea,
+    CHECK ((state IN ('queued', 'running')) = (ended_at IS NULL)),
+    CHECK ((state = 'failed') = (error IS NOT NULL)),
+    CHECK (num_nonnulls(result, page) = CASE WHEN state = 'done' THEN 2 ELSE 0 END)
+);
+-- One at a time.
+CREATE UNIQUE INDEX backtests_one ON backtests ((true)) WHERE state IN ('queued', 'running');
+
+-- With its owner's right to advisory locks, which the API's role has not: one of them could hold up
+-- the flow.
+CREATE FUNCTION lock_backtests() RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_try_advisory_lock(hashtext('tocsin backtest'), 0)
+$$;
+REVOKE EXECUTE ON FUNCTION lock_backtests() FROM PUBLIC;
 
 -- People and keys ----------------------------------------------------------------------------
 

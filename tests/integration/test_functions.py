@@ -182,8 +182,13 @@ def test_functions_are_told_and_safe_and_made_again(database_url: str) -> None:
     """
     rows = query(database_url, own)
     assert {row["proname"] for row in rows} >= {"incident_logs", "explain_incident", "error_rate"}
+    # It is no analyst's, and has a right of its owner's.
+    [lock] = [row for row in rows if row["proname"] == "lock_backtests"]
+    assert (lock["prosecdef"], lock["config"]) == (True, "search_path=pg_catalog, pg_temp")
     for row in rows:
         assert row["comment"], row
+        if row is lock:
+            continue
         assert row["provolatile"] in {"s", "i"}, row
         assert not row["prosecdef"], row
         paths = {"public": "public, pg_temp", "scoped": "scoped, public, pg_temp"}

@@ -143,6 +143,7 @@ PLANS: dict[str, Plan] = {
 
 NO_READING = "reads no table"
 FEW = "reads a table that stays small: a row a person, a key, a label, a version or a partition"
+FEW_BACKTESTS = "reads a table of which a few rows are kept, or none"
 CHUNKS = "reads the list of chunks, not the chunks"
 ALL_LOGS = "of a backtest or an export without bounds, which then reads them all"
 EXCEPTIONS: dict[str, str] = {
@@ -151,6 +152,7 @@ EXCEPTIONS: dict[str, str] = {
     "as_of.select_topic": FEW,
     "as_of.select_partitions": FEW,
     "audit.insert_entry": NO_READING,
+    **{f"backtests.{name}": FEW_BACKTESTS for name in statements("backtests")},
     "export.begin_snapshot": NO_READING,
     "export.select_bounds_of_logs": CHUNKS,
     "export.select_bounds_of_logs_by_arrival": ALL_LOGS,

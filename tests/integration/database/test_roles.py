@@ -14,10 +14,11 @@ from tests.conftest import as_role
 from tests.integration.database.conftest import Database
 from tocsin.settings import Settings
 
-SECRET = ("users", "sessions", "ingest_keys", "audit_log", "analyst_services")
+SECRET = ("users", "sessions", "ingest_keys", "audit_log", "backtests", "analyst_services")
 FORBIDDEN = {
     "tocsin_flow": [
         *(f"select * from {table}" for table in SECRET),
+        "select lock_backtests()",
         "update logs set message = ''",
         "delete from logs",
         "delete from incidents",
@@ -36,9 +37,12 @@ FORBIDDEN = {
         "delete from incidents",
         "delete from incident_events",
         "delete from ingest_keys",
+        "delete from missed_incidents",
+        "insert into missed_incidents (service_id) values ('')",
     ],
     "analyst": [
         *(f"select * from {table}" for table in SECRET),
+        "select lock_backtests()",
         "delete from logs",
         "update incidents set title = ''",
         "insert into incident_events (incident_id) values ('')",
@@ -46,6 +50,7 @@ FORBIDDEN = {
     ],
     "scoped_analyst": [
         *(f"select * from public.{table}" for table in SECRET),
+        "select public.lock_backtests()",
         "select * from public.logs",
         "select * from public.logs_per_minute",
         "select * from public.error_windows",

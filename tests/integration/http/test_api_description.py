@@ -27,6 +27,7 @@ BEYOND_A_SCHEMA = {
     "PATCH /incidents/{incident_id}": "`assignee` must be somebody, `If-Match` its revision",
     "DELETE /incidents/{incident_id}": "`If-Match` must be its revision",
     "POST /incidents/{incident_id}/(acknowledge|resolve)": "`If-Match` must be its revision",
+    "POST /backtests": "`from` must lie before `to`, and settings have names and numbers",
     "POST /keys": "names must be printable",
     "POST /ingest": "a record's time must lie within a year of now",
     "POST /(v1/logs|loki/api/v1/push)": "protocols of their own, described elsewhere",

@@ -1,7 +1,8 @@
-"""Every command of docs/api.md and docs/incidents.md that asks the API does what the page says."""
+"""Every command of the documentation that asks the API does what its page says."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from stack.running import CHECKOUT
 from tests.acceptance.programs import Folder, folder
 from tests.conftest import skip_without_server
+from tests.integration.conftest import Line
 from tests.integration.http.conftest import PASSWORD, Api
 from tests.integration.http.test_api_incidents import add_incident, database, get
 from tests.integration.http.test_api_logs import add
+from tests.integration.test_backtest_command import fill
 
 __all__ = ["database"]
 
@@ -72,3 +75,25 @@ def test_page_of_incidents_is_true(
     assert get(api, f"/incidents/{incident_id}/label")["is_true"]
     [opened] = get(api, "/incidents", kind="manual")["data"]
     assert opened["title"] == "Customers cannot pay"
+
+
+@pytest.mark.producers_time
+def test_page_of_backtests_is_true(
+    make_api: Callable[..., Api], line: Line, programs: Folder
+) -> None:
+    own = make_api(**fill(line).environ)
+    own.start()
+    script = commands("backtesting.md")
+    assert script.count("curl ") == 6
+    told = run(
+        programs,
+        f"cd {programs.inside}\n{script}\ngrep -o '<h1>[^<]*' backtest.html",
+        TOCSIN_URL=own.url,
+        EMAIL=own.person("admin").email,
+        PASSWORD=PASSWORD,
+    )
+    first, *scores, title = told.splitlines()
+    assert json.loads(first) == {"state": "done", "error": None, "share": 1, "records": 160}
+    assert len(scores) == 1 + 3 * 2 + 1
+    assert scores[0].startswith('{"candidate":"live","incidents":')
+    assert "Backtest of 2026-03-02 08:00 to 2026-03-02 09:00 UTC" in title

@@ -7,14 +7,15 @@ import pytest
 from msgspec import Raw
 
 from flows.candidates import (
-    CANDIDATES_MAX,
     candidates_of,
     default_candidate,
     grid_of,
     live_candidate,
+    read_document,
     read_file,
     read_values,
 )
+from tocsin.backtests import CANDIDATES_MAX
 from tocsin.detection import WINDOW_MS, Preset
 from tocsin.errors import SettingsError
 from tocsin.settings_versions import Override, SettingsBook, SettingsDocument, SettingsVersion
@@ -58,6 +59,11 @@ def test_candidates_for_some_services_leave_the_others_as_they_are() -> None:
     assert tried.name == "sigma=4 for web-*"
     assert tried.book.timeline("web-1").versions[1].threshold_sigma == Decimal(4)
     assert tried.book.timeline("api").versions[1].threshold_sigma == Decimal(3)
+
+
+def test_setting_that_a_document_names_twice_is_refused() -> None:
+    with pytest.raises(SettingsError, match="threshold_sigma: given twice"):
+        read_document({"grid": {"sigma": [3], "threshold_sigma": [4]}})
 
 
 def test_values_are_read_as_they_are_typed() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.label_files import read_labels
 from flows.score_frames import INCIDENTS, LABELS, SCORES
-from tocsin.cli_scores import Unlabelled
+from tocsin.backtests import Unlabelled
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backtesting.md").read_text()
 
