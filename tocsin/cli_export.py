@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,6 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sql.export import Table
 
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -55,7 +58,6 @@ def export(
         raise SettingsError("--to: give a time after --from")
     if by_arrival and what is not What.LOGS:
         raise SettingsError(f"--by-arrival: goes with logs, not with {what.value}")
-    table = "logs_by_arrival" if by_arrival else what.value
     _check(file, overwrite=overwrite)
     with connect(settings.database_url, name="export") as conn, _progress() as bar:
         require_current(conn)
@@ -65,6 +67,7 @@ def export(
         def tell(done: int, slices: int, rows: int) -> None:
             bar.update(task, completed=done, total=slices, rows=rows)
 
+        table: "Table" = "logs_by_arrival" if by_arrival else what.value
         rows = write(conn, table, file, since=since_at, until=until_at, progress=tell)
     typer.echo(f"{what.value}: {rows} rows in {file}, {file.stat().st_size} bytes")
 
