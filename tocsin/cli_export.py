@@ -67,7 +67,7 @@ def export(
         def tell(done: int, slices: int, rows: int) -> None:
             bar.update(task, completed=done, total=slices, rows=rows)
 
-        table: "Table" = "logs_by_arrival" if by_arrival else what.value
+        table: Table = "logs_by_arrival" if by_arrival else what.value
         rows = write(conn, table, file, since=since_at, until=until_at, progress=tell)
     typer.echo(f"{what.value}: {rows} rows in {file}, {file.stat().st_size} bytes")
 
