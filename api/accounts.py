@@ -102,7 +102,7 @@ def revoke_key(settings: Settings, which: str) -> KeyRow:
         keys = KeyTable(reader)
         found = None if "\0" in which else await keys.find(which)
         if found is None:
-            raise NotFound("no ingest key goes by that name")
+            raise NotFound(f"no ingest key goes by {which[:80]!r}: `tocsin keys list` shows them")
         return await keys.revoke(found.id, by=command_line())
 
     return with_reader(settings.database_url, work)

@@ -44,9 +44,10 @@ _SECURITY_SCHEMES = {
     },
 }
 _DESCRIPTION = (
-    "Logs in, incidents out. Names are snake_case, as in log records and SQL; `totalPages` and "
-    "`confirmedAt` are the two that clients of such platforms already know otherwise. Times are "
-    "RFC 3339 in UTC. Every error is a problem (RFC 9457) with the request's id."
+    "Logs in, incidents out. Names are snake_case, as in log records and SQL; `totalPages`, "
+    "`totalRelation` and `confirmedAt` are those that clients of such platforms already know "
+    "otherwise. Times are RFC 3339 in UTC. Every error is a problem (RFC 9457) with the request's "
+    "id."
 )
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}

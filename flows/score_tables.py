@@ -22,7 +22,8 @@ def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
         moment = (
             "confirmed incidents" if card.view is View.CONFIRMED else "all incidents, as opened"
         )
-        yield _title(f"{moment}: {len(card.labels.incidents)} labels")
+        count = len(card.labels.incidents)
+        yield _title(f"{moment}: {count} label{'' if count == 1 else 's'}")
         yield _scores(card)
         if card.others:
             yield _title(f"{moment} against {card.base.candidate.name}")

@@ -1,5 +1,6 @@
 """How Tocsin connects to the database, and how it knows that a connection is no use any more."""
 
+import re
 from threading import Event
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -26,6 +27,10 @@ _KEEPALIVES: dict[str, Any] = {
 _OPTIONS = "-c timezone=UTC"
 _SQL = statements("connect")
 _INTERVAL_S = 0.1
+_SAID_ALREADY = re.compile(
+    r'connection (?:failed|is bad): |connection to server (?:at|on socket) "[^"]*"'
+    r"(?: \([^)]*\))?(?:, port \d+)? failed: |Is the server running [^?]*\?"
+)
 _PATIENCE_MAX: Final = 64
 _NOTHING_READY = 0  # `waiting.Ready.NONE`, which the generators are sent at every interval
 
@@ -220,5 +225,12 @@ def unreachable(database_url: str, error: Exception) -> str:
     """Say in one line which database does not answer, and why; never the password."""
     place = psycopg.conninfo.conninfo_to_dict(database_url)
     host = f"{place.get('host', 'localhost')}:{place.get('port', 5432)}"
-    reason = " ".join(str(error).split())
-    return f"database {place.get('dbname', '')} at {host} cannot be reached: {reason}"
+    # The library names the host again for each attempt, asks whether it runs there, and repeats
+    # all of it where there were several hosts.
+    text = " ".join(str(error).partition("Multiple connection attempts")[0].split())
+    reasons = dict.fromkeys(map(str.strip, _SAID_ALREADY.split(text)))
+    reason = ", ".join(filter(None, reasons)) or "no word why"
+    return (
+        f"database {place.get('dbname', '')} at {host} cannot be reached: {reason}; is it running,"
+        " and is DATABASE_URL right? `make show` prints that of `make up`"
+    )

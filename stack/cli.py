@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from stack.ending import Ended, undisturbed_afterwards
 from stack.errors import StackError
 from stack.ports import Ports
 from stack.processes import marked_processes
-from stack.running import CHECKOUT, MARK, procfile_commands, running
+from stack.running import CHECKOUT, MARK, procfile_commands, require_settings, running
 from stack.state import State, load_state, lock_holder
 from stack.waiting import wait_until
 
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
 def up() -> int:
     """Run servers, API and flow until Ctrl-C, SIGTERM, or the end of any of them."""
     ports = Ports.fixed(os.environ)
+    require_settings(os.environ)
     with running(STATE_FOLDER, ports=ports, say=_say) as stack, undisturbed_afterwards():
         _say("migrating")
         stack.migrate()
@@ -106,12 +108,16 @@ def _print_access(state: State) -> None:
         "admin's email": state.admin_email,
         "admin's password": state.admin_password,
         "ingest key": state.ingest_key or "",
-        "Kafka": state.kafka_bootstrap or "",
-        "SQL": state.database_url or "",
         "SQL, to read": state.analyst_url or "",
         "secrets and logs": str(STATE_FOLDER),
     }
     # Whole lines, however narrow the terminal: these are there to be copied.
     for name, value in rows.items():
         console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
+    console.print("\nFor the commands of `tocsin`, as its owner:\n")
+    for name, value in (
+        ("DATABASE_URL", state.database_url),
+        ("KAFKA_BOOTSTRAP", state.kafka_bootstrap),
+    ):
+        console.print(f"  export {name}={escape(shlex.quote(value or ''))}")
     console.print()

@@ -1,5 +1,6 @@
 """The demonstration: the whole stack, some history, a burst of errors, and the incident."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from rich.text import Text
 from stack import story
 from stack.ending import Ended, raise_ended_at_signals, undisturbed_afterwards
 from stack.errors import StackError
-from stack.running import Stack, temporary
+from stack.running import Stack, require_settings, temporary
 from stack.timescale import DURABLE
 from stack.waiting import wait_until
 
@@ -35,6 +36,7 @@ def demo(console: Console) -> None:
     Raises StackError, one line, when something does not come true; exits 130 when interrupted.
     """
     raise_ended_at_signals()
+    require_settings(os.environ)
     try:
         with _steps(console) as steps, ExitStack() as cleanup:
             with _step(steps, "TimescaleDB and a Kafka broker") as say:

@@ -24,6 +24,8 @@ from stack.processes import Process, Relay, end_with_starter
 from stack.state import State, load_state, lock_state, require_alone, save_state
 from stack.timescale import DURABLE, FAST, Timescale
 from stack.waiting import wait_until
+from tocsin.errors import SettingsError
+from tocsin.settings import load_settings, require_jwt_secrets
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MARK = "STACK_STARTED_FROM"
@@ -181,6 +183,16 @@ def procfile_commands() -> dict[str, list[str]]:
     lines = (CHECKOUT / "Procfile").read_text().splitlines()
     named = (line.partition(":") for line in lines if line and not line.startswith("#"))
     return {name: command.split() for name, _, command in named}
+
+
+def require_settings(environ: Mapping[str, str]) -> None:
+    """Raise StackError if a command would refuse its settings: before any server is started."""
+    try:
+        settings = load_settings(environ)
+        if settings.jwt_secret:
+            require_jwt_secrets(settings)
+    except SettingsError as error:
+        raise StackError(str(error)) from None
 
 
 @contextmanager

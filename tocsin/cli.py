@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tocsin.cli_backtest import backtest
 from tocsin.cli_database import maintain, migrate
@@ -16,11 +15,12 @@ from tocsin.cli_export import export
 from tocsin.cli_incidents import incidents
 from tocsin.cli_keys import keys
 from tocsin.cli_replay import replay
+from tocsin.cli_tables import show_table
 from tocsin.cli_try import try_numbers
 from tocsin.cli_users import users
 from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
-from tocsin.settings import Settings, load_settings, settings_table
+from tocsin.settings import Settings, load_settings, settings_table, values_table
 
 app = typer.Typer(
     help="Tocsin: logs in, incidents out.",
@@ -122,11 +122,14 @@ def explain(
 
 @app.command()
 def settings() -> None:
-    """List every setting: its environment variable, default and meaning."""
-    table = Table("variable", "default", "meaning")
-    for row in settings_table():
-        table.add_row(*row)
-    Console().print(table)
+    """List every setting: its environment variable, value in force, default and meaning."""
+    try:
+        rows = values_table(load_settings())
+    except SettingsError:
+        # The error sends its reader here, to see which there are.
+        show_table(("variable", "default", "meaning"), settings_table(), whole=("variable",))
+        raise
+    show_table(("variable", "value", "default", "meaning"), rows, whole=("variable",))
 
 
 @app.command()

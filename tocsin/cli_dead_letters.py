@@ -1,19 +1,18 @@
 """`tocsin dead-letters`: look at what was put aside."""
 
-import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from tocsin.cli_redrive import database, printable, read, redrive, settings
+from tocsin.cli_redrive import database, read, redrive, settings
+from tocsin.cli_tables import AsJson, printable, show_objects, show_table
 from tocsin.cli_times import read_time
 from tocsin.dead_letters import LetterLine
 from tocsin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from sql.dead_letters import ReasonCount
 
 dead_letters = typer.Typer(
     help="Records that broke the contract: read them, send them again.", no_args_is_help=True
@@ -33,7 +32,7 @@ def list_letters(
     until: Annotated[str | None, typer.Option(help="Arrived before it; RFC 3339")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many")] = 50,
     summary: Annotated[bool, typer.Option("--summary", help="Count them by reason")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the newest, with their reasons; or count them by reason."""
     from sql.dead_letters import (  # noqa: PLC0415
@@ -54,26 +53,23 @@ def list_letters(
         counts = read_summary(conn, wanted, limit=limit) if summary else []
         lines = [] if summary else read_lines(conn, wanted, limit=limit)
     if as_json:
-        for shown in (*counts, *map(_object, lines)):
-            # ASCII: no byte of it can steer a terminal.
-            typer.echo(json.dumps(msgspec.to_builtins(shown)))
+        show_objects((*counts, *map(_object, lines)))
         return
     if summary:
-        table = Table("letters", "sent again", "first (UTC)", "last (UTC)", "reason")
-        for count in counts:
-            first, last = f"{count.first:%F %T}", f"{count.last:%F %T}"
-            _add(table, str(count.letters), str(count.redriven), first, last, count.reason)
+        show_table(
+            ("letters", "sent again", "first (UTC)", "last (UTC)", "reason"),
+            map(_summary_cells, counts),
+        )
         more = reasons - len(counts)
     else:
-        table = Table("id", "arrived (UTC)", "key", "bytes", "reason", "")
-        for line in lines:
-            key, size = _bytes_shown(line.key), str(line.size_bytes)
-            _add(table, str(line.id), f"{line.arrival:%F %T}", key, size, line.reason, _state(line))
+        show_table(
+            ("id", "arrived (UTC)", "key", "bytes", "reason", "state"),
+            map(_cells, lines),
+            whole=("id", "key"),
+        )
         more = letters - len(lines)
-    console = Console()
-    console.print(table)
     if more:
-        console.print(f"{more} more: --limit shows more of them, --summary counts them by reason")
+        typer.echo(f"{more} more: --limit shows more of them, --summary counts them by reason")
 
 
 @dead_letters.command("show")
@@ -97,21 +93,26 @@ def show(
     typer.echo(f"arrived  {line.arrival:%F %T.%f} UTC")
     typer.echo(f"key      {_bytes_shown(line.key)}")
     typer.echo(f"reason   {printable(line.reason)}")
-    typer.echo(f"state    {_state(line) or 'put aside'}")
+    typer.echo(f"state    {_state(line)}")
     for name, content in (("record", stored.raw), ("sent in its place", stored.corrected)):
         if content is not None:
             typer.echo(f"{name}, {len(content)} bytes:\n{_content_shown(content)}")
 
 
-def _add(table: Table, *cells: str) -> None:
-    # As text: a reason such as `[x]` is no markup.
-    table.add_row(*(Text(printable(cell)) for cell in cells))
+def _cells(line: LetterLine) -> tuple[str, ...]:
+    key, size = _bytes_shown(line.key), str(line.size_bytes)
+    return str(line.id), f"{line.arrival:%F %T}", key, size, line.reason, _state(line)
+
+
+def _summary_cells(count: "ReasonCount") -> tuple[str, ...]:
+    first, last = f"{count.first:%F %T}", f"{count.last:%F %T}"
+    return str(count.letters), str(count.redriven), first, last, count.reason
 
 
 def _state(line: LetterLine) -> str:
     redrive = line.redrive
     if redrive is None:
-        return ""
+        return "put aside"
     if redrive.redriven_at is None:
         return f"in doubt since {redrive.begun_at:%F %T}"
     return (

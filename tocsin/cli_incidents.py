@@ -3,18 +3,18 @@
 import re
 from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from tocsin.cli_redrive import printable
+from tocsin.cli_tables import AsJson, printable, show_objects, show_table
 from tocsin.cli_times import read_time
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sql.labels import AnyLabelRow
 
 incidents = typer.Typer(
     help="Labels: which incidents were any, and which were missed.", no_args_is_help=True
@@ -84,7 +84,7 @@ def missed(
 
 
 @incidents.command("labels")
-def list_labels() -> None:
+def list_labels(as_json: AsJson = False) -> None:
     """List the labels, newest incident first."""
     settings = _settings()
     from sql.labels import AnyLabelRow, LabelTable  # noqa: PLC0415
@@ -93,15 +93,19 @@ def list_labels() -> None:
     async def work(reader: Reader) -> list[AnyLabelRow]:
         return await LabelTable(reader).all()
 
-    table = Table("label of", "service", "label", "from (UTC)", "to (UTC)", "by", "note")
-    for row in with_reader(settings.database_url, work):
-        said = "missed" if row.is_true is None else str(row.is_true).lower()
-        which = row.incident_id or f"missed:{row.missed_id}"
-        times = (_minute(row.started_at), _minute(row.ended_at))
-        # As text: a service or a note such as `[x]` is no markup.
-        cells = (which, row.service_id, said, *times, row.labelled_by, row.note or "")
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console().print(table)
+    found = with_reader(settings.database_url, work)
+    if as_json:
+        show_objects(found)
+        return
+    heads = ("label of", "service", "label", "from (UTC)", "to (UTC)", "by", "note")
+    show_table(heads, map(_cells, found), whole=("label of", "service"))
+
+
+def _cells(row: "AnyLabelRow") -> tuple[str, ...]:
+    said = "missed" if row.is_true is None else str(row.is_true).lower()
+    which = row.incident_id or f"missed:{row.missed_id}"
+    times = (_minute(row.started_at), _minute(row.ended_at))
+    return which, row.service_id, said, *times, row.labelled_by, row.note or ""
 
 
 @incidents.command("unlabel")

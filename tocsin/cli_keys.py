@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tocsin.cli_tables import AsJson, show_objects, show_table
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
 
@@ -29,17 +28,26 @@ def create_key(
 
 
 @keys.command("list")
-def list_keys() -> None:
+def list_keys(as_json: AsJson = False) -> None:
     """List the ingest keys, oldest first, with when each was used last."""
     settings = _settings()
     from api.accounts import list_keys as find  # noqa: PLC0415
 
-    table = Table("id", "name", "services", "made (UTC)", "used last", "revoked")
-    for key in find(settings):
-        services = "all" if key.services is None else ", ".join(key.services)
-        times = (key.created_at, key.last_used_at, key.revoked_at)
-        table.add_row(key.id, key.name, services, *map(_minute, times))
-    Console(markup=False).print(table)
+    found = find(settings)
+    if as_json:
+        show_objects(found)
+        return
+    heads = ("id", "name", "services", "made (UTC)", "used last", "revoked")
+    rows = [
+        (
+            key.id,
+            key.name,
+            "all" if key.services is None else ", ".join(key.services),
+            *map(_minute, (key.created_at, key.last_used_at, key.revoked_at)),
+        )
+        for key in found
+    ]
+    show_table(heads, rows, whole=("id", "name"))
 
 
 @keys.command("revoke")

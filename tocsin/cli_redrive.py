@@ -13,6 +13,7 @@ from msgspec import structs
 from rich.console import Console
 from rich.progress import Progress
 
+from tocsin.cli_tables import printable
 from tocsin.dead_letters import StoredLetter, letter_id
 from tocsin.errors import BrokerError, NotFound, NotSent, SettingsError, StorageError
 from tocsin.log import configure_logging
@@ -171,13 +172,6 @@ def read(conn: psycopg.Connection, texts: Sequence[str]) -> list[StoredLetter]:
     if missing:
         raise NotFound(f"no dead letter has the id {', '.join(missing[:_NAMED_MAX])}")
     return found
-
-
-def printable(text: str) -> str:
-    """Return a text that cannot steer a terminal: what is not printable is escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def settings() -> Settings:

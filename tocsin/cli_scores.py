@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tocsin.backtests import ShownView, Unlabelled
-from tocsin.cli_redrive import printable
+from tocsin.cli_tables import show_table
 
 if TYPE_CHECKING:
     from flows.labels import Labels
@@ -112,11 +110,11 @@ def _show_replay(console: Console, replay: "Replay") -> None:
         return
     heads = ("service", "kind", "window (UTC)", "confirmed", "resolved", "severity", "peak z")
     title = f"{replay.candidates[0].name}: {len(replay.incidents[0])} incidents"
-    table = Table(*heads, title=Text(title), title_justify="left")
+    rows = []
     for row in replay.incidents[0]:
         times = (row.window_start_ms, row.confirmed_start_ms, row.resolved_start_ms)
         shown = ("" if at is None else moment(at)[:16].replace("T", " ") for at in times)
-        service = Text(printable(row.service_id))
-        peak_z = f"{row.peak_z:.1f}"
-        table.add_row(service, row.kind.value, *shown, row.severity.value, peak_z)
-    console.print(table)
+        rows.append(
+            (row.service_id, row.kind.value, *shown, row.severity.value, f"{row.peak_z:.1f}")
+        )
+    show_table(heads, rows, whole=("service",), title=title)

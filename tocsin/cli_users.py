@@ -5,9 +5,8 @@ from enum import Enum
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tocsin.cli_tables import AsJson, show_objects, show_table
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.settings import PASSWORD_VARIABLE, Settings, load_settings, password
@@ -39,15 +38,19 @@ def create_user(
 
 
 @users.command("list")
-def list_users() -> None:
+def list_users(as_json: AsJson = False) -> None:
     """List the users, oldest first."""
     settings = _settings()
     from api.accounts import list_users as find  # noqa: PLC0415
 
-    table = Table("email", "role", "since (UTC)", "id")
-    for user in find(settings):
-        table.add_row(user.email, user.role, f"{user.created_at:%Y-%m-%d %H:%M}", str(user.id))
-    Console(markup=False).print(table)
+    found = find(settings)
+    if as_json:
+        show_objects(found)
+        return
+    rows = (
+        (user.email, user.role, f"{user.created_at:%Y-%m-%d %H:%M}", str(user.id)) for user in found
+    )
+    show_table(("email", "role", "since (UTC)", "id"), rows, whole=("email", "id"))
 
 
 @users.command("update")

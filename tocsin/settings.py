@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from tocsin import settings_told
 from tocsin.errors import SettingsError
 from tocsin.field_names import FieldNames
 
@@ -24,7 +25,10 @@ _LIMIT_STORAGE = r"^(memory|(redis|rediss|valkey|valkeys)://\S+)$(?!\n)"
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
-Rate = Annotated[str, Meta(pattern=_RATE)]
+Rate = Annotated[str, Meta(pattern=_RATE, title="a rate or `off`")]
+Topic = Annotated[
+    str, Meta(pattern=TOPIC_NAME, title="1 to 200 of the characters A-Z a-z 0-9 . _ -")
+]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
@@ -41,13 +45,8 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
     kafka_bootstrap: Annotated[
         str, Meta(min_length=1, description="Kafka brokers, host:port separated by commas")
     ] = "127.0.0.1:9092"
-    topic: Annotated[
-        str,
-        Meta(pattern=TOPIC_NAME, description="Topic that logs are read from"),
-    ] = "logs"
-    incidents_topic: Annotated[
-        str, Meta(pattern=TOPIC_NAME, description="Topic of incident changes")
-    ] = "incidents"
+    topic: Annotated[Topic, Meta(description="Topic that logs are read from")] = "logs"
+    incidents_topic: Annotated[Topic, Meta(description="Topic of incident changes")] = "incidents"
     partitions: Annotated[
         Count, Meta(description="Partitions of the topics that `tocsin migrate` creates")
     ] = 4
@@ -165,6 +164,7 @@ class Settings(Struct, frozen=True, rename=_variable, kw_only=True):
         str,
         Meta(
             pattern=_LIMIT_STORAGE,
+            title="`memory` or `redis://host:6379/0`",
             description="Where limits are counted: `memory`, in each worker for itself, or "
             "`redis://host:6379/0` (Redis, Valkey) for all together",
         ),
@@ -260,7 +260,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         return msgspec.convert(given, Settings, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
-        raise SettingsError(f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
+        raise SettingsError(_complaint(where.rstrip("`"), what, given)) from None
 
 
 def password() -> str | None:
@@ -293,6 +293,24 @@ def _require_long(name: str, secret: str) -> None:
         )
 
 
+def _complaint(name: str, what: str, given: Mapping[str, str]) -> str:
+    """Return what is wrong with a setting; a type that reads itself has said it."""
+    field = next(one for one in msgspec.structs.fields(Settings) if one.encode_name == name)
+    hint = get_type_hints(Settings, include_extras=True)[field.name]
+    if get_args(hint)[0] is FieldNames:
+        return f"{name}: {what[0].lower()}{what[1:]}"
+    return settings_told.refused(name, given[name], hint, field.default)
+
+
+def values_table(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """Return (variable, value in force, default, help) of every setting, without secrets."""
+    values = (getattr(settings, field.name) for field in msgspec.structs.fields(Settings))
+    return [
+        (name, settings_told.shown(name, value), default, meaning)
+        for (name, default, meaning), value in zip(settings_table(), values, strict=True)
+    ]
+
+
 def settings_table() -> list[tuple[str, str, str]]:
     """Return (variable, default, help) of every setting, in the order of their definition."""
     hints = get_type_hints(Settings, include_extras=True)
@@ -311,7 +329,7 @@ def _from_text(kind: type, text: Any) -> Any:
 
 
 def _default_text(default: object) -> str:
-    return str(default) if default != "" else "(none)"
+    return str(default) if default != "" else settings_told.NONE
 
 
 def _description(hint: object) -> str:

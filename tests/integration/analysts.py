@@ -34,7 +34,8 @@ COPY = """
 """
 LETTERS = """
     insert into dead_letters (incarnation, partition, "offset", topic, arrival, reason, key, raw)
-    select 1, 0, number, 'logs', %s, 'level: unknown level "LOUD"', 'search', ''
+    select 1, 0, number, 'logs', %s,
+           'level: unknown level ''LOUD'', use DEBUG, INFO, WARN, ERROR or FATAL', 'search', ''
     from generate_series(1, 3) as number;
     insert into dead_letters (incarnation, partition, "offset", topic, arrival, reason, key, raw)
     select 1, 0, 4, 'logs', arrival, 'record: not UTF-8', '\\xff00', '\\xff'

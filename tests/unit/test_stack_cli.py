@@ -177,6 +177,26 @@ def test_port_that_is_no_number_gets_one_clear_line(tmp_path: Path) -> None:
     assert done.stderr == "error: STACK_BROKER_PORT=nine: a port is a number from 1 to 65535\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TOCSIN_LOG_LEVEL", "loud", "error: TOCSIN_LOG_LEVEL: 'loud' is not debug or info"),
+        ("TOCSIN_API_PROT", "8123", "error: TOCSIN_API_PROT: no such setting, did you mean"),
+        ("TOCSIN_JWT_SECRET", "short", "error: TOCSIN_JWT_SECRET: 5 bytes, at least 32"),
+    ],
+)
+def test_wrong_setting_is_told_before_anything_is_started(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    folder = tmp_path / "state"
+    environ = {"STACK_STATE_DIR": str(folder), name: value}
+    done = run(sys.executable, "-m", "stack", "up", **environ)
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+    assert not folder.exists()
+
+
 def test_all_taken_ports_are_named_at_once_and_no_folder_is_left(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
@@ -215,6 +235,7 @@ def test_second_up_says_where_the_first_is_and_how_to_see_more(tmp_path: Path) -
 def test_show_prints_the_credentials_of_a_running_and_of_a_stopped_stack(tmp_path: Path) -> None:
     state = load_state(tmp_path)
     state.api_url, state.ingest_key = "http://127.0.0.1:8123", "the-key"
+    state.database_url, state.kafka_bootstrap = "postgresql://u:p@h/d?a=b&c=d", "127.0.0.1:9123"
     save_state(tmp_path, state)
     shown = (sys.executable, "-m", "stack", "show")
     with lock_state(tmp_path):
@@ -225,6 +246,10 @@ def test_show_prints_the_credentials_of_a_running_and_of_a_stopped_stack(tmp_pat
     for done in (running, stopped):
         for word in ("http://127.0.0.1:8123", "the-key", state.admin_email, state.admin_password):
             assert word in done.stdout
+        lines = [line for line in done.stdout.splitlines() if line.startswith("  export ")]
+        sourced = run("sh", "-c", "\n".join((*lines, "env")))
+        assert f"DATABASE_URL={state.database_url}\n" in sourced.stdout
+        assert f"KAFKA_BOOTSTRAP={state.kafka_bootstrap}\n" in sourced.stdout
 
 
 def test_show_without_a_stack_says_how_to_make_one(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_alone_there_is_nothing_to_compare(three_days: Replay, labels: Labels) -
     assert "by service: default" in text
 
 
+def test_one_label_is_said_in_the_singular(three_days: Replay) -> None:
+    known = Labels(incidents=(label(three_days.incidents[0][0].service_id, 0, 1),))
+    assert "confirmed incidents: 1 label\n" in rendered([score_replay(three_days, known)])
+
+
 def test_unlabelled_range_is_shown_without_scores(three_days: Replay) -> None:
     card = score_replay(three_days, Labels(complete=False))
     total = card.candidates[0].total
