@@ -1,6 +1,8 @@
 """How far a backtest has come: written by its source, read by its steps and by whoever watches."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tocsin.errors import TocsinError
 
@@ -10,6 +12,7 @@ class Course:
 
     begin_ms: of the scored range, in arrivals; None before it is known.
     stopping: when set, it ends with what it has. has_ended_early: it did.
+    waited_for: the server that has to answer before anything is read, while it is asked.
     failure: for what the source had to end. Raised within the dataflow, it would not be told in
         one line.
     share: how much of what there is to read has been read, from 0 to 1. records: read so far.
@@ -22,12 +25,30 @@ class Course:
         self.begin_ms: int | None = None
         self.stopping = threading.Event()
         self.has_ended_early = False
+        self.waited_for: str | None = None
         self.failure: TocsinError | None = None
         self.share = 0.0
         self.records = 0
         self.scored_from: dict[int, int] = {}
         self.reached_ms: dict[int, int] = {}
         self.until_ms: int | None = None
+
+    @contextmanager
+    def waiting_for(self, server: str) -> Iterator[None]:
+        """Ask a server; who is to stop meanwhile has nothing yet, and calls `stop`."""
+        self.waited_for = server
+        try:
+            if self.stopping.is_set():
+                self.stop()
+            yield
+        finally:
+            self.waited_for = None
+
+    def stop(self) -> None:
+        """End with what there is. Raises KeyboardInterrupt where that is nothing yet."""
+        self.stopping.set()
+        if self.waited_for is not None:
+            raise KeyboardInterrupt
 
     def is_over(self) -> bool:
         """Tell whether a source has to end before it has read all."""

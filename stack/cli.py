@@ -115,9 +115,7 @@ def _print_access(state: State) -> None:
     for name, value in rows.items():
         console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
     console.print("\nFor the commands of `tocsin`, as its owner:\n")
-    for name, value in (
-        ("DATABASE_URL", state.database_url),
-        ("KAFKA_BOOTSTRAP", state.kafka_bootstrap),
-    ):
-        console.print(f"  export {name}={escape(shlex.quote(value or ''))}")
+    exported = {"DATABASE_URL": state.database_url, "KAFKA_BOOTSTRAP": state.kafka_bootstrap}
+    for name, place in exported.items():
+        console.print(f"  export {name}={escape(shlex.quote(place or ''))}")
     console.print()

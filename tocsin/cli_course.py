@@ -60,13 +60,13 @@ def shown_course() -> "Iterator[Course]":
 
     course = Course()
     signals = signal.SIGINT, signal.SIGTERM
-    former = [signal.signal(one, lambda *_: course.stopping.set()) for one in signals]
+    former = [signal.signal(one, lambda *_: course.stop()) for one in signals]
     over = threading.Event()
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
+        TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -84,12 +84,18 @@ def shown_course() -> "Iterator[Course]":
 
 
 def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:
-    task: TaskID = bar.add_task("", total=1.0, records=0, rate=0.0)
+    task: TaskID | None = None
     while not over.wait(_REFRESH_S):
-        elapsed_s = bar.tasks[0].elapsed or 1.0
+        if task is None:
+            task = bar.add_task("", total=None, told="")
+        if course.waited_for is not None:
+            bar.update(task, description=f"waiting for {course.waited_for}")
+            continue
+        rate = course.records / max(bar.tasks[0].elapsed or 1.0, _REFRESH_S)
         bar.update(
             task,
+            description=f"{course.share:4.0%}",
+            total=1.0,
             completed=course.share,
-            records=course.records,
-            rate=course.records / max(elapsed_s, _REFRESH_S),
+            told=f"{course.records:,} records, {rate:,.0f}/s",
         )

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -183,6 +185,34 @@ def test_range_that_retention_has_cut_is_refused_with_what_is_missing(full_line:
     assert "live" in shown(line, "--from", moment(10), "--logs")
     line.execute("DELETE FROM logs")
     assert "up to 50 records of partition 0 are missing" in failure(line, "--from", moment(10))
+
+
+@pytest.mark.parametrize("sent_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [("backtest",), ("detection", "try", "threshold_sigma=2")])
+def test_signal_ends_the_wait_for_kafka_at_once(
+    line: Line, tmp_path: Path, words: tuple[str, ...], sent_signal: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = Process(
+            "backtest",
+            [sys.executable, "-m", "tocsin", *words],
+            log=tmp_path / "backtest.log",
+            env={
+                **os.environ,
+                **line.environ,
+                "KAFKA_BOOTSTRAP": f"127.0.0.1:{silent.getsockname()[1]}",
+            },
+        )
+        # It is asked once Ctrl-C is cared for; and never answers.
+        silent.settimeout(60)
+        asked, _ = silent.accept()
+        with asked:
+            began = time.monotonic()
+            process.popen.send_signal(sent_signal)
+            assert process.popen.wait(60) == 130
+            # Kafka would be given up after ten seconds.
+            assert time.monotonic() - began < 8
+    assert process.log.read_text() == ""
 
 
 def test_ctrl_c_gives_what_there_is_and_says_so(line: Line, tmp_path: Path) -> None:
