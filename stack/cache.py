@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from stack.errors import StackError
 from stack.processes import Process, end_with_starter
 
 Say = Callable[[str], None]
+
+SIGN_OF_LIFE_S = 15.0
+"""So long at most a command says nothing that takes its time."""
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -38,10 +42,17 @@ def locked(name: str) -> Iterator[None]:
 
 
 def run_whole(
-    argv: Sequence[str], what: str, *, complaint: str, advice: str, **environment: str
+    argv: Sequence[str],
+    what: str,
+    *,
+    complaint: str,
+    advice: str,
+    say: Say = silent,
+    **environment: str,
 ) -> None:
     """Run a command to its end; end it with its children when this process is interrupted.
 
+    say: is told now and then how long it has taken so far.
     complaint: how a line of its output begins that says why it failed.
     Raises StackError with the first complaint and the advice.
     """
@@ -49,7 +60,7 @@ def run_whole(
     log = cache_folder() / f"output-{os.getpid()}.log"
     process = Process(what, end_with_starter(argv, "TERM"), log=log, env=env)
     try:
-        code = process.popen.wait()
+        code = _exit_code(process, what, say)
         words = _COLOR.sub("", log.read_text(errors="replace")).splitlines()
     except BaseException:
         # To all of the group, as a terminal does: mmdebstrap leaves the signal to its children.
@@ -64,3 +75,12 @@ def run_whole(
         told = [line for line in words if line.startswith(complaint)]
         why = (told or words or ["no word why"])[0]
         raise StackError(f"{what} failed: {why} ({advice})")
+
+
+def _exit_code(process: Process, what: str, say: Say) -> int:
+    began = time.monotonic()
+    while True:
+        try:
+            return process.popen.wait(SIGN_OF_LIFE_S)
+        except subprocess.TimeoutExpired:
+            say(f"{what}: {time.monotonic() - began:.0f} s so far")

@@ -17,7 +17,7 @@ BIN = "/usr/lib/postgresql/17/bin"
 # Another package manager may have the lock for a while.
 PATIENTLY = ("-o", "DPkg::Lock::Timeout=300")
 
-LAYING_OUT = "laying out Debian 13, once on this machine: 40 s"
+LAYING_OUT = "laying out Debian 13, once on this machine"
 
 
 def root_folder() -> Path:
@@ -57,8 +57,8 @@ def install(*packages: str, say: Say = silent) -> Path:
         if missing:
             say(f"installing {', '.join(missing)} in the Debian 13 root")
             apt_get = ["chroot", str(root), "apt-get", *PATIENTLY, "-qqy"]
-            _run([*apt_get, "update"], "apt-get update")
-            _run([*apt_get, "--no-install-recommends", "install", *missing], "apt-get install")
+            _run([*apt_get, "update"], "apt-get update", say)
+            _run([*apt_get, "--no-install-recommends", "install", *missing], "apt-get install", say)
     return root
 
 
@@ -85,9 +85,9 @@ def require_mmdebstrap(say: Say) -> None:
             " use a Debian machine, or `docker compose up`"
         )
     say("installing mmdebstrap")
-    _run(["apt-get", "update", "-qq"], "apt-get update")
+    _run(["apt-get", "update", "-qq"], "apt-get update", say)
     packages = ["mmdebstrap", "debian-archive-keyring"]
-    _run(["apt-get", *PATIENTLY, "install", "-qqy", *packages], "apt-get install mmdebstrap")
+    _run(["apt-get", *PATIENTLY, "install", "-qqy", *packages], "apt-get install mmdebstrap", say)
 
 
 def _lay_out_aside(root: Path, say: Say) -> None:
@@ -116,6 +116,7 @@ def _lay_out_aside(root: Path, say: Say) -> None:
                 str(aside),
             ],
             f"mmdebstrap {SUITE}",
+            say,
             TMPDIR=str(scratch),
         )
         # No package may start a daemon of its own in here.
@@ -150,12 +151,13 @@ def _own_mounts() -> list[str]:
     return words if allowed else []
 
 
-def _run(argv: list[str], what: str, **environment: str) -> None:
+def _run(argv: list[str], what: str, say: Say, **environment: str) -> None:
     run_whole(
         argv,
         what,
         complaint="E:",
         advice="is the Debian archive reachable?",
+        say=say,
         DEBIAN_FRONTEND="noninteractive",
         **environment,
     )

@@ -41,11 +41,11 @@ def fetch(say: Say = silent) -> Path:
             if not folder.exists():
                 _require_maven()
                 say(FETCHING)
-                _copy_aside(folder)
+                _copy_aside(folder, say)
     return folder
 
 
-def _copy_aside(folder: Path) -> None:
+def _copy_aside(folder: Path, say: Say) -> None:
     """Copy to a folder beside, then rename, so that half of the jars never have the name."""
     aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -57,6 +57,7 @@ def _copy_aside(folder: Path) -> None:
             "copying Apache Kafka by Maven",
             complaint="[ERROR]",
             advice="is Maven Central reachable?",
+            say=say,
         )
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import debian, folders
+from stack import cache, debian, folders
 from stack.errors import StackError
 from stack.ports import LOOPBACK, Ports
 from stack.running import CHECKOUT, temporary
@@ -114,6 +114,59 @@ def test_interrupted_bootstrap_says_so_and_leaves_nothing(
     assert bootstrap.returncode == 130
     assert list(temporary.iterdir()) == []
     assert not (bare_checkout / ".venv").exists()
+
+
+SLOW_PYTHON = """
+import os, sys
+if sys.argv[1] == "-m":
+    with open(os.environ["RELEASED"]) as released:
+        released.read()
+    sys.exit("no room")
+"""
+
+
+def test_bootstrap_that_takes_its_time_says_that_it_goes_on(
+    bare_checkout: Path, tmp_path: Path
+) -> None:
+    released = tmp_path / "released"
+    os.mkfifo(released)
+    (tmp_path / "python.py").write_text(SLOW_PYTHON)
+    python = program(
+        tmp_path / "bin", "python3", f'exec {sys.executable} {tmp_path / "python.py"} "$@"'
+    )
+    with subprocess.Popen(
+        [bare_checkout / "stack/bootstrap", "run"],
+        env={**os.environ, "PYTHON": str(python), "RELEASED": str(released), "TICK_S": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as bootstrap:
+        assert bootstrap.stdout is not None
+        assert bootstrap.stdout.readline().startswith("setup | making .venv")
+        assert re.fullmatch(r"setup \| \d+ s so far\n", bootstrap.stdout.readline())
+        released.write_text("go on")
+        _, said = bootstrap.communicate(timeout=30)
+    assert bootstrap.returncode == 1
+    assert said.startswith("no room\nerror: ")
+
+
+def test_command_that_takes_its_time_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "SIGN_OF_LIFE_S", 0.05)
+    cache.cache_folder().mkdir()
+    released = tmp_path / "released"
+    os.mkfifo(released)
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        if not told:
+            released.write_text("go on")
+        told.append(line)
+
+    cache.run_whole(["cat", str(released)], "laying out", complaint="", advice="", say=say)
+    assert told[0] == "laying out: 0 s so far"
 
 
 @pytest.mark.parametrize(
