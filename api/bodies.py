@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from sanic import HTTPResponse, Request
 
+from api.complaints import complaint
 from api.problems import Refusal
 
 JSON = "application/json"
@@ -59,7 +60,7 @@ def decode(body: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"body: {error}") from None
+        raise Refusal(400, f"body: {complaint(error, decoder.type)}") from None
     except msgspec.DecodeError as error:
         raise Refusal(400, f"body: not valid JSON ({error})") from None
     except UnicodeDecodeError:

@@ -108,6 +108,7 @@ class Refused(ValueError):
 
 
 _decode = msgspec.json.Decoder(LogRecord).decode
+_WITHOUT_ZONE = "Expected `datetime` with a timezone component"
 
 
 def level_of(name: str) -> str:
@@ -205,6 +206,8 @@ def _reason(error: msgspec.ValidationError) -> str:
     """Turn msgspec's wording into `field: what is wrong`."""
     text = str(error)
     what, found, where = text.partition(" - at `$.")
+    if what == _WITHOUT_ZONE:
+        what = "needs a time zone, as 2026-03-02T08:00:00Z"
     if found:
         return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}"
     missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
