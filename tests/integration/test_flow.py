@@ -168,6 +168,7 @@ def test_half_made_recovery_store_is_not_taken_for_one(line: Line) -> None:
     line.wait_for_logs(1, flow)
 
 
+@pytest.mark.producers_time
 def test_wall_clock_resolves_the_incident_of_a_service_that_fell_silent(line: Line) -> None:
     flow = line.start_flow()
     burst = datetime.now(timezone.utc) - timedelta(minutes=20)
