@@ -2,10 +2,11 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from tocsin.cli_backtest import backtest
 from tocsin.cli_database import maintain, migrate
@@ -22,7 +23,21 @@ from tocsin.errors import Disagreement, SettingsError, TocsinError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings, settings_table, values_table
 
+
+class _Commands(TyperGroup):
+    """All commands; what is wrong with a value is told without its checker's words before it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command that is named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Tocsin: logs in, incidents out.",
     no_args_is_help=True,
     add_completion=False,
