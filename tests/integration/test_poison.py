@@ -61,7 +61,10 @@ POISON: dict[str, tuple[bytes | None, str]] = {
     "a long id": (wire(id="i" * 129), "id: expected"),
     "a long message": (wire(message="m" * 32_769), "message: 32769 bytes"),
     "no time": (wire(timestamp="yesterday"), "timestamp: invalid RFC3339"),
-    "a time of nowhere": (wire(timestamp=NOW.replace(tzinfo=None).isoformat()), "with a timezone"),
+    "a time of nowhere": (
+        wire(timestamp=NOW.replace(tzinfo=None).isoformat()),
+        "needs a time zone",
+    ),
     "the future": (wire(timestamp=(NOW + timedelta(days=1)).isoformat()), "5 minutes ahead"),
     "the past": (wire(timestamp=(NOW - timedelta(days=400)).isoformat()), "366 days before"),
     "the year 0": (wire(timestamp="0000-01-01T00:00:00Z"), "timestamp: "),

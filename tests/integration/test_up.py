@@ -147,7 +147,7 @@ def test_kafka_of_up_keeps_its_topics_over_a_kill_but_not_over_down(
 
 def test_end_of_one_process_ends_all_and_is_an_error(up: Up) -> None:
     starter = up.start_and_wait()
-    flow = next(pid for pid in up.remaining() if "flow" in command_line(pid))
+    flow = next(pid for pid in up.remaining() if "tocsin flow" in command_line(pid))
     os.kill(flow, signal.SIGKILL)
     assert starter.popen.wait(60) == 1
     last_line = up.log.read_text().splitlines()[-1]
