@@ -100,7 +100,9 @@ def on_topic(line: Line, service: str) -> int:
 def sent_to(broker: Broker) -> int:
     """Return how many bytes lie unread at the broker's port; it stands still."""
     port = f"{int(broker.bootstrap.rpartition(':')[2]):04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # A JVM listens by IPv6.
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    rows = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
     return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{port}"))
 
 

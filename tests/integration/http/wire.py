@@ -25,8 +25,13 @@ def rest_of(connection: socket.socket) -> bytes:
 
 
 def exchange(api: Api, request: bytes) -> bytes:
-    """Send bytes, end the sending, and return the whole answer."""
+    """Send bytes, and return the whole answer; end the sending when it begins.
+
+    An end before it is a client that has gone: then there may be none.
+    """
     with connected(api) as connection:
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            connection.recv(1, socket.MSG_PEEK)
+            connection.shutdown(socket.SHUT_WR)
         return rest_of(connection)
