@@ -125,7 +125,7 @@ class _Partition(StatefulSourcePartition[RawBatch, None]):
             return
         arrivals = plausible([message.timestamp()[1] for message in messages])
         self._course.reached_ms[self._part.partition] = arrivals[-1]
-        offsets: list[int] = [message.offset() for message in messages]  # type: ignore[misc]
+        offsets = [message.offset() or 0 for message in messages]
         values = [message.value() for message in messages]
         borders = {0, bisect_left(offsets, self._part.begin), len(messages)}
         if min(arrivals) // WINDOW_MS != max(arrivals) // WINDOW_MS:

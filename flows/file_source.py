@@ -106,9 +106,9 @@ class _Reading:
             )
         else:
             event_us, service_id, level, _, _, id_ = row
-            batch.event_us.append(event_us)  # type: ignore[arg-type]  # there is no reason
-            batch.service_id.append(service_id)  # type: ignore[arg-type]
-            batch.level.append(level)  # type: ignore[arg-type]
+            batch.event_us.append(event_us)  # type: ignore[arg-type]  # nothing is wrong with it
+            batch.service_id.append(service_id)  # type: ignore[arg-type]  # nor with it
+            batch.level.append(level)  # type: ignore[arg-type]  # nor with it
             batch.message.append("")
             batch.metadata.append(None)
             batch.id.append(id_)

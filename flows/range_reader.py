@@ -45,10 +45,10 @@ class RangeReader:
                 if message.error() is not None:
                     self._hear(message)
         if messages:
-            self.next_offset = max(self.next_offset, messages[-1].offset() + 1)  # type: ignore[operator]
+            self.next_offset = max(self.next_offset, (messages[-1].offset() or 0) + 1)
         if self.is_over:
             self.next_offset = self._end
-            messages = [one for one in messages if one.offset() < self._end]  # type: ignore[operator]
+            messages = [one for one in messages if (one.offset() or 0) < self._end]
         self._refuse_silence(is_silent=not (messages or self.is_over))
         return messages
 
@@ -62,7 +62,7 @@ class RangeReader:
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
             # What lies before it without a message is a mark of a transaction.
             self.next_offset = max(self.next_offset, message.offset() or 0)
-        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (its public name)
             raise BrokerError(
                 f"offset {self.next_offset} of partition {self.partition} is not there any more:"
                 " retention has removed it while it was to be read"

@@ -95,7 +95,7 @@ def _carry_out(settings: Settings, run: BacktestRun) -> None:
         run.fail(str(error))
         log.warning("backtest failed", error=str(error))
         return
-    except Exception:
+    except Exception:  # whoever waits for it is told, then it is raised
         run.fail("something unexpected happened; the API's log tells more")
         raise
     if run.finish(outcome.records, outcome.result, outcome.page):

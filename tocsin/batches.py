@@ -88,7 +88,7 @@ class RecordBatch(Struct):
     def empty(cls, incarnation: int, partition: int, next_offset: int) -> "RecordBatch":
         """Return a batch without records."""
         columns: list[list[object]] = [[] for _ in range(9)]
-        return cls(incarnation, partition, next_offset, *columns)  # type: ignore[arg-type]
+        return cls(incarnation, partition, next_offset, *columns)  # type: ignore[arg-type]  # empty
 
     def from_offset(self, offset: int) -> "RecordBatch":
         """Return what lies at or past an offset: what a crash left unstored."""

@@ -27,7 +27,7 @@ from tocsin.settings import Settings, load_settings, settings_table, values_tabl
 class _Commands(TyperGroup):
     """All commands; what is wrong with a value is told without its checker's words before it."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # it is one
         """Run the command that is named."""
         try:
             return super().invoke(ctx)
@@ -98,8 +98,8 @@ def flow(
     they share the recovery folder, and are started and stopped together.
     """
     settings = _settings()
-    from flows.cluster import cluster_of  # noqa: PLC0415
-    from flows.live import run  # noqa: PLC0415
+    from flows.cluster import cluster_of
+    from flows.live import run
 
     run(settings, cluster_of(workers, process, addresses))
 
@@ -108,7 +108,7 @@ def flow(
 def api() -> None:
     """Run the API: logs in over HTTP, incidents out."""
     settings = _settings()
-    from api.serve import run  # noqa: PLC0415
+    from api.serve import run
 
     run(settings)
 
@@ -119,8 +119,8 @@ def explain(
 ) -> None:
     """Recompute an incident from the ledger and print the arithmetic; exit 1 if it disagrees."""
     settings = _settings()
-    from flows.explain import explain_stored  # noqa: PLC0415
-    from sql.incidents import read_whole_ledger  # noqa: PLC0415
+    from flows.explain import explain_stored
+    from sql.incidents import read_whole_ledger
 
     ledger = read_whole_ledger(settings.database_url, incident_id)
     explanation = explain_stored(ledger.incident, ledger.windows, ledger.timeline)
@@ -151,7 +151,7 @@ def settings() -> None:
 def demo() -> None:
     """Play the main job on servers of its own: history, a burst of errors, the incident."""
     try:
-        from stack.demo import demo as play  # noqa: PLC0415
+        from stack.demo import demo as play
     except ImportError:
         raise TocsinError(
             "the demonstration needs a checkout with its tools: run `make demo` there"

@@ -84,7 +84,7 @@ def backtest(
     """
     settings = load_settings()
     configure_logging(settings)
-    from flows.candidates import candidates_of, grid_of, read_file, read_values, split  # noqa: PLC0415
+    from flows.candidates import candidates_of, grid_of, read_file, read_values, split
 
     grid = read_values(numbers or [])
     short = {
@@ -116,7 +116,7 @@ def _reader(
     settings: Settings, files: list[Path], asked: "Asked", topic: str | None, *, logs: bool
 ) -> "Callable[[list[Candidate], Course], Replay]":
     """Return what reads what was asked for. Raises SettingsError for what does not go together."""
-    from flows.backtest import backtest_files, backtest_logs, backtest_topic  # noqa: PLC0415
+    from flows.backtest import backtest_files, backtest_logs, backtest_topic
 
     given = [("FILES", bool(files)), ("--logs", logs), ("--topic", topic is not None)]
     named = [name for name, is_given in given if is_given]
@@ -133,14 +133,14 @@ def _reader(
 
 
 def _base(settings: Settings, base: str | None, *, is_live: bool) -> "Candidate":
-    from flows.candidates import default_candidate, live_candidate  # noqa: PLC0415
+    from flows.candidates import default_candidate, live_candidate
 
     if base not in {None, "live", "default"}:
         raise SettingsError(f"--base is {base!r}: give live or default")
     if base == "default" or (base is None and not is_live):
         return default_candidate()
-    from flows.backtest import database  # noqa: PLC0415
-    from sql.detection_settings import read_book  # noqa: PLC0415
+    from flows.backtest import database
+    from sql.detection_settings import read_book
 
     with database(settings) as conn:
         return live_candidate(read_book(conn))

@@ -36,7 +36,7 @@ _REFRESH_S = 0.2
 
 def read_asked(start: str | None, end: str | None, offsets: str | None) -> "Asked":
     """Read a range as a person has named it. Raises SettingsError, naming the option."""
-    from flows.topic_range import Asked, read_offsets  # noqa: PLC0415
+    from flows.topic_range import Asked, read_offsets
 
     if offsets is not None:
         if start is not None or end is not None:
@@ -56,7 +56,7 @@ def _ms(option: str, text: str) -> int:
 @contextmanager
 def shown_course() -> "Iterator[Course]":
     """Lend a course that Ctrl-C and SIGTERM end; show on the terminal how far it has come."""
-    from flows.course import Course  # noqa: PLC0415
+    from flows.course import Course
 
     course = Course()
     signals = signal.SIGINT, signal.SIGTERM

@@ -30,9 +30,9 @@ def migrate(
     Applies the settings of retention, chunks and roles anew.
     """
     settings = _settings()
-    from sql.migrate import history  # noqa: PLC0415
-    from sql.migrate import migrate as migrate_database  # noqa: PLC0415
-    from tocsin.topics import create_topics  # noqa: PLC0415
+    from sql.migrate import history
+    from sql.migrate import migrate as migrate_database
+    from tocsin.topics import create_topics
 
     if show or dry_run:
         for step, applied_at in history(settings):
@@ -60,13 +60,13 @@ def maintain(
     if hourly:
         _maintain_hourly(settings)
         return
-    from sql.maintain import maintain as maintain_database  # noqa: PLC0415
+    from sql.maintain import maintain as maintain_database
 
     typer.echo(f"dropped: {maintain_database(settings.database_url)}")
 
 
 def _maintain_hourly(settings: Settings) -> None:
-    from sql.maintain import maintain as maintain_database  # noqa: PLC0415
+    from sql.maintain import maintain as maintain_database
 
     ending = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

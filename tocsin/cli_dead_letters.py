@@ -35,7 +35,7 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List the newest, with their reasons; or count them by reason."""
-    from sql.dead_letters import (  # noqa: PLC0415
+    from sql.dead_letters import (
         Wanted,
         count_letters,
         read_lines,

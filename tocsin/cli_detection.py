@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 @detection.command("list")
 def list_versions() -> None:
     """List the versions: when each begins to judge, who made it, what it changes."""
-    from sql.detection_settings import now_ms, read_history  # noqa: PLC0415
+    from sql.detection_settings import now_ms, read_history
 
     with _database() as conn:
         history, present_ms = read_history(conn), now_ms(conn)
@@ -75,7 +75,7 @@ def show(
     ] = None,
 ) -> None:
     """Show the numbers that judge now, and which versions follow when, with what they change."""
-    from sql.detection_settings import now_ms, read_book  # noqa: PLC0415
+    from sql.detection_settings import now_ms, read_book
 
     if service is not None and not (1 <= len(service) <= 128 and service.isprintable()):
         raise SettingsError("SERVICE: give 1 to 128 printable characters")
@@ -151,7 +151,7 @@ def withdraw(
     version: Annotated[str, typer.Argument(help="Its number, as `list` shows it")],
 ) -> None:
     """Withdraw the newest version, until 10 minutes before it begins; its number stays taken."""
-    from sql.detection_settings import withdraw_version  # noqa: PLC0415
+    from sql.detection_settings import withdraw_version
 
     if not _NUMBER.fullmatch(version):
         raise SettingsError(f"VERSION is {version[:40]!r}: give its number, as 2")
@@ -181,7 +181,7 @@ def _basis(history: "list[StoredVersion]", newer: "StoredVersion") -> SettingsVe
 
 def _make_version(change: DocumentChange, start: str | None) -> None:
     """Add a version whose document is that of the newest one, changed, and tell of it."""
-    from sql.detection_settings import add_version, lock_versions, read_book  # noqa: PLC0415
+    from sql.detection_settings import add_version, lock_versions, read_book
 
     start_ms = None if start is None else read_start(start)
     with _database() as conn, conn.transaction():
@@ -245,8 +245,8 @@ def _database() -> Iterator[psycopg.Connection]:
     """Lend a connection."""
     settings = load_settings()
     configure_logging(settings)
-    from sql.connect import connect  # noqa: PLC0415
-    from sql.migrate import require_current  # noqa: PLC0415
+    from sql.connect import connect
+    from sql.migrate import require_current
 
     with connect(settings.database_url, name="cli", autocommit=True) as conn:
         require_current(conn)

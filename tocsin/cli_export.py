@@ -49,9 +49,9 @@ def export(
 ) -> None:
     """Write the rows of a time to a file, Parquet or CSV; it appears when it is whole."""
     settings = _settings()
-    from sql.connect import connect  # noqa: PLC0415
-    from sql.export import export as write  # noqa: PLC0415
-    from sql.migrate import require_current  # noqa: PLC0415
+    from sql.connect import connect
+    from sql.export import export as write
+    from sql.migrate import require_current
 
     since_at, until_at = _time("--from", since), _time("--to", until)
     if since_at and until_at and since_at >= until_at:
@@ -73,7 +73,7 @@ def export(
 
 
 def _check(file: Path, *, overwrite: bool) -> None:
-    from sql.export import SUFFIXES  # noqa: PLC0415
+    from sql.export import SUFFIXES
 
     if file.suffix not in SUFFIXES:
         raise SettingsError(f"FILE: {file} is neither NAME.parquet nor NAME.csv")

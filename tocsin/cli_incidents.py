@@ -43,9 +43,9 @@ def label(
 ) -> None:
     """Say of an incident whether it was one, or a false alarm; the last word counts."""
     settings = _settings()
-    from sql.audit import command_line  # noqa: PLC0415
-    from sql.labels import LabelRow, LabelTable  # noqa: PLC0415
-    from sql.reader import Reader, with_reader  # noqa: PLC0415
+    from sql.audit import command_line
+    from sql.labels import LabelRow, LabelTable
+    from sql.reader import Reader, with_reader
 
     async def work(reader: Reader) -> LabelRow:
         labels = LabelTable(reader)
@@ -66,9 +66,9 @@ def missed(
 ) -> None:
     """Say that a service had an incident that was not opened, or not in time."""
     settings = _settings()
-    from sql.audit import command_line  # noqa: PLC0415
-    from sql.labels import LabelTable, MissedRow  # noqa: PLC0415
-    from sql.reader import Reader, with_reader  # noqa: PLC0415
+    from sql.audit import command_line
+    from sql.labels import LabelTable, MissedRow
+    from sql.reader import Reader, with_reader
 
     began, over = read_time("--from", start), read_time("--to", end)
     if began >= over:
@@ -87,8 +87,8 @@ def missed(
 def list_labels(as_json: AsJson = False) -> None:
     """List the labels, newest incident first."""
     settings = _settings()
-    from sql.labels import AnyLabelRow, LabelTable  # noqa: PLC0415
-    from sql.reader import Reader, with_reader  # noqa: PLC0415
+    from sql.labels import AnyLabelRow, LabelTable
+    from sql.reader import Reader, with_reader
 
     async def work(reader: Reader) -> list[AnyLabelRow]:
         return await LabelTable(reader).all()
@@ -119,9 +119,9 @@ def unlabel(
 ) -> None:
     """Take a label back: of an incident, or of a missed one by its number."""
     settings = _settings()
-    from sql.audit import command_line  # noqa: PLC0415
-    from sql.labels import LabelTable  # noqa: PLC0415
-    from sql.reader import Reader, with_reader  # noqa: PLC0415
+    from sql.audit import command_line
+    from sql.labels import LabelTable
+    from sql.reader import Reader, with_reader
 
     async def work(reader: Reader) -> str:
         labels, by = LabelTable(reader), command_line()

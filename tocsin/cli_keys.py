@@ -22,7 +22,7 @@ def create_key(
 ) -> None:
     """Make an ingest key and print it: this once, for only its hash is kept."""
     settings = _settings()
-    from api.accounts import create_key as create  # noqa: PLC0415
+    from api.accounts import create_key as create
 
     typer.echo(create(settings, name, services or None))
 
@@ -31,7 +31,7 @@ def create_key(
 def list_keys(as_json: AsJson = False) -> None:
     """List the ingest keys, oldest first, with when each was used last."""
     settings = _settings()
-    from api.accounts import list_keys as find  # noqa: PLC0415
+    from api.accounts import list_keys as find
 
     found = find(settings)
     if as_json:
@@ -56,7 +56,7 @@ def revoke_key(
 ) -> None:
     """Revoke an ingest key: it is refused within 5 seconds, for good."""
     settings = _settings()
-    from api.accounts import revoke_key as revoke  # noqa: PLC0415
+    from api.accounts import revoke_key as revoke
 
     typer.echo(f"key {revoke(settings, which).name} is revoked")
 

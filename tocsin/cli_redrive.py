@@ -71,7 +71,7 @@ def redrive(
 
 
 def _preview(own: Settings, chosen: _Chosen, tally: "_Tally") -> None:
-    from sql.redrive import preview  # noqa: PLC0415
+    from sql.redrive import preview
 
     with database(own) as conn, database(own) as reading:
         total, chunks = chosen(reading)
@@ -82,9 +82,9 @@ def _preview(own: Settings, chosen: _Chosen, tally: "_Tally") -> None:
 
 
 def _send(own: Settings, chosen: _Chosen, tally: "_Tally", *, even_late: bool) -> None:
-    from sql.redrive import Redriver  # noqa: PLC0415
-    from tocsin.outgoing import ConfirmedProducer  # noqa: PLC0415
-    from tocsin.topics import describe_topic  # noqa: PLC0415
+    from sql.redrive import Redriver
+    from tocsin.outgoing import ConfirmedProducer
+    from tocsin.topics import describe_topic
 
     # A broker that is away now leaves no letter in doubt.
     describe_topic(own, own.topic)
@@ -115,7 +115,7 @@ class _Tally:
         self.unconfirmed = ""
 
     def add(self, outcomes: "Sequence[Outcome]") -> None:
-        from sql.redrive import Verdict  # noqa: PLC0415
+        from sql.redrive import Verdict
 
         for outcome in outcomes:
             verdict, detail = outcome.verdict, outcome.detail
@@ -164,7 +164,7 @@ class _Tally:
 
 def read(conn: psycopg.Connection, texts: Sequence[str]) -> list[StoredLetter]:
     """Return the letters with these ids, each once. Raises NotFound."""
-    from sql.dead_letters import read_letters  # noqa: PLC0415
+    from sql.dead_letters import read_letters
 
     ids = list(dict.fromkeys(letter_id(text) for text in texts))
     found = read_letters(conn, ids)
@@ -184,8 +184,8 @@ def settings() -> Settings:
 @contextmanager
 def database(own: Settings) -> Iterator[psycopg.Connection]:
     """Connect to the database; one that goes away meanwhile is a StorageError."""
-    from sql.connect import connect, unreachable  # noqa: PLC0415
-    from sql.migrate import require_current  # noqa: PLC0415
+    from sql.connect import connect, unreachable
+    from sql.migrate import require_current
 
     with connect(own.database_url, name="cli", autocommit=True) as conn:
         try:
@@ -196,7 +196,7 @@ def database(own: Settings) -> Iterator[psycopg.Connection]:
 
 
 def _unsent(conn: psycopg.Connection, reason: str | None) -> tuple[int, _Chunks]:
-    from sql.dead_letters import count_unsent, unsent_letters  # noqa: PLC0415
+    from sql.dead_letters import count_unsent, unsent_letters
 
     return count_unsent(conn, reason), unsent_letters(conn, reason)
 

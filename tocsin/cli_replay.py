@@ -57,10 +57,10 @@ def replay(
     """
     settings = load_settings()
     configure_logging(settings)
-    from flows.pace import Pace, read_speed  # noqa: PLC0415
-    from flows.replay import replay as send  # noqa: PLC0415
-    from flows.replay_target import find_source, find_target  # noqa: PLC0415
-    from flows.topic_range import resolve  # noqa: PLC0415
+    from flows.pace import Pace, read_speed
+    from flows.replay import replay as send
+    from flows.replay_target import find_source, find_target
+    from flows.topic_range import resolve
 
     factor, asked = read_speed(speed), read_asked(start, end, offsets)
     read = settings if topic is None else structs.replace(settings, topic=_named("--topic", topic))

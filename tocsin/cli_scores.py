@@ -53,9 +53,9 @@ def labels_for(
 
     database_url: None where nothing is known there. Raises LabelsError, StorageError.
     """
-    from flows.label_files import read_labels  # noqa: PLC0415
-    from flows.labels import Labels  # noqa: PLC0415
-    from flows.said_labels import read_said_labels  # noqa: PLC0415
+    from flows.label_files import read_labels
+    from flows.labels import Labels
+    from flows.said_labels import read_said_labels
 
     if path is not None:
         return read_labels(path, complete=unlabelled is not Unlabelled.OPEN), str(path)
@@ -67,10 +67,10 @@ def labels_for(
 
 def show_report(replay: "Replay", report: Report) -> None:
     """Show what came of a replay, and write the files that are asked for. Raises TocsinError."""
-    from flows.label_files import of_services  # noqa: PLC0415
-    from flows.score_frames import write_json, write_parquet  # noqa: PLC0415
-    from flows.score_tables import tables  # noqa: PLC0415
-    from flows.scorecard import View, score_views  # noqa: PLC0415
+    from flows.label_files import of_services
+    from flows.score_frames import write_json, write_parquet
+    from flows.score_tables import tables
+    from flows.scorecard import View, score_views
 
     console = Console(markup=False, highlight=False)
     _show_replay(console, replay)
@@ -86,7 +86,7 @@ def show_report(replay: "Replay", report: Report) -> None:
     if report.parquet is not None:
         write_parquet(report.parquet, cards)
     if report.html is not None:
-        from flows.page import write_page  # noqa: PLC0415
+        from flows.page import write_page
 
         write_page(report.html, cards[0])
     for path in (report.json, report.parquet, report.html):
@@ -96,7 +96,7 @@ def show_report(replay: "Replay", report: Report) -> None:
 
 def _show_replay(console: Console, replay: "Replay") -> None:
     """Say what was judged; where nothing is compared, list the incidents."""
-    from flows.topic_range import moment  # noqa: PLC0415
+    from flows.topic_range import moment
 
     if replay.ended_early:
         console.print("stopped before the end: this is what there was up to then", soft_wrap=True)

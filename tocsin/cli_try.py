@@ -54,10 +54,10 @@ def try_numbers(
     change = change_of(changes, services, before)
     if start is not None:
         read_start(start)
-    from flows.backtest import database  # noqa: PLC0415
-    from flows.replayed import LIVE, Candidate  # noqa: PLC0415
-    from flows.scorecard import View, score_replay  # noqa: PLC0415
-    from sql.detection_settings import read_book  # noqa: PLC0415
+    from flows.backtest import database
+    from flows.replayed import LIVE, Candidate
+    from flows.scorecard import View, score_replay
+    from sql.detection_settings import read_book
 
     with database(settings) as conn:
         newest = read_book(conn).versions[-1]
@@ -72,7 +72,7 @@ def try_numbers(
     tell(console, newest, tried)
     _tell_changes(console, cards)
     if json is not None:
-        from flows.score_frames import write_json  # noqa: PLC0415
+        from flows.score_frames import write_json
 
         write_json(json, cards)
         console.print(f"written: {json}")
@@ -91,8 +91,8 @@ def _replay(
     settings: Settings, pair: "list[Candidate]", days: int, *, logs: bool
 ) -> "tuple[Replay, str]":
     """Judge the last days by both; return what came of it, and from where it was read."""
-    from flows.backtest import backtest_logs, backtest_topic, topic_reaches  # noqa: PLC0415
-    from flows.topic_range import Asked  # noqa: PLC0415
+    from flows.backtest import backtest_logs, backtest_topic, topic_reaches
+    from flows.topic_range import Asked
 
     from_ms = int(time.time() * 1000) - days * _DAY_MS
     with shown_course() as course:
@@ -128,7 +128,7 @@ def _tell_range(
 
 
 def _tell_changes(console: "Console", cards: "list[Scorecard]") -> None:
-    from flows.change_words import in_words  # noqa: PLC0415
+    from flows.change_words import in_words
 
     for line in in_words(cards):
         console.print(line)

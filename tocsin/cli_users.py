@@ -31,7 +31,7 @@ def create_user(
 ) -> None:
     """Add a user; the password comes from TOCSIN_PASSWORD, or is asked for."""
     settings = _settings()
-    from api.accounts import create_user as create  # noqa: PLC0415
+    from api.accounts import create_user as create
 
     user = create(settings, email, password() or _ask_password(), role.value)
     typer.echo(f"user {user.email} ({user.role})")
@@ -41,7 +41,7 @@ def create_user(
 def list_users(as_json: AsJson = False) -> None:
     """List the users, oldest first."""
     settings = _settings()
-    from api.accounts import list_users as find  # noqa: PLC0415
+    from api.accounts import list_users as find
 
     found = find(settings)
     if as_json:
@@ -64,7 +64,7 @@ def update_user(
 ) -> None:
     """Change a user; a new password ends all their sessions."""
     settings = _settings()
-    from api.accounts import update_user as update  # noqa: PLC0415
+    from api.accounts import update_user as update
 
     user = update(
         settings,
@@ -80,7 +80,7 @@ def update_user(
 def delete_user(who: _Who) -> None:
     """Delete a user, whose sessions end; the last admin stays."""
     settings = _settings()
-    from api.accounts import delete_user as delete  # noqa: PLC0415
+    from api.accounts import delete_user as delete
 
     typer.echo(f"user {delete(settings, who).email} is deleted")
 

@@ -78,9 +78,9 @@ def _parse(values: Sequence[bytes | None], arrival_ms: Sequence[int]) -> Stretch
         + since.microseconds
         for timestamp in timestamps
     ]
-    joined = b"\n".join(values)  # type: ignore[arg-type]
+    joined = b"\n".join(values)  # type: ignore[arg-type]  # none is None, by now
     if (
-        max(map(len, values)) > RECORD_BYTES_MAX  # type: ignore[arg-type]
+        max(map(len, values)) > RECORD_BYTES_MAX  # type: ignore[arg-type]  # likewise
         or max(map(len, messages)) * 4 > MESSAGE_BYTES_MAX
         or (b"\\" in joined and _NUL in joined)
         or None in levels
