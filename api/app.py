@@ -1,4 +1,4 @@
-"""The application: its wiring and every route on one screen."""
+"""The application: its wiring, and what it opens and closes."""
 
 import secrets
 from types import SimpleNamespace
@@ -17,15 +17,13 @@ from api.connections import ApiRequest
 from api.cors import Cors
 from api.counts import counts_of
 from api.docs import Docs
-from api.elastic import Elastic
-from api.elastic_start import SET_UP, ElasticStart
+from api.elastic_start import ElasticStart
 from api.evidence import Evidence
 from api.exposition import Exposition, is_on_the_api
 from api.gauges import Gauges
 from api.health import Health
 from api.incident_changes import IncidentDesk
 from api.incidents import Incidents
-from api.ingest import Ingest
 from api.ingest_keys import IngestKeys
 from api.intake import Intake
 from api.key_use import KeyUse
@@ -34,12 +32,11 @@ from api.labels import Labels
 from api.limits import Limits
 from api.login import Logins
 from api.logs import SEARCHES_AT_ONCE, SEARCHES_WAITING_MAX, Logs
-from api.loki import Loki
 from api.openapi import Route
-from api.otlp import Otlp
 from api.passwords import Passwords
 from api.problems import answer_exception
 from api.publisher import Publisher
+from api.routes import ingest_routes, people_routes, console_routes
 from api.sessions import Sessions
 from api.stats import Stats
 from api.tail import LiveTail
@@ -57,7 +54,6 @@ from sql.reader import Reader
 from sql.sessions import SessionTable
 from sql.statistics import Statistics
 from sql.users import UserTable
-from tocsin.field_names import FieldNames
 from tocsin.settings import Settings, load_settings
 
 _SHUTDOWN_MARGIN_S = 5.0
@@ -100,14 +96,14 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     intake = Intake(settings, ring, limits, publisher)
     start = ElasticStart(intake)
     routes = (
-        *_ingest_routes(intake, start, settings.field_names),
-        *_people_routes(
+        *ingest_routes(intake, start, settings.field_names),
+        *people_routes(
             logins=Logins(users, audit, sessions, passwords, limits),
             users=Users(settings, users, sessions, passwords, limits),
             keys=IngestKeys(keys, ring, sessions),
             audit=Audit(audit, sessions),
         ),
-        *_routes(
+        *console_routes(
             incidents=Incidents(incidents, sessions),
             desk=IncidentDesk(incidents, changes, sessions),
             evidence=Evidence(incidents, sessions),
@@ -137,102 +133,6 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     app.before_server_stop(answers.close)
     _live_with(app, reader, publisher, passwords, use, limits, tails, runs)
     return app
-
-
-def _ingest_routes(intake: Intake, start: ElasticStart, names: FieldNames) -> tuple[Route, ...]:
-    elastic = Elastic(intake, names)
-    return (
-        Route("POST", "/ingest", Ingest(intake).post),
-        Route("POST", "/v1/logs", Otlp(intake).post),
-        Route("POST", "/loki/api/v1/push", Loki(intake, names).post),
-        *(
-            Route(method, path, elastic.bulk)
-            for path in ("/_bulk", "/<index:str>/_bulk")
-            for method in ("POST", "PUT")
-        ),
-        Route("GET", "/_license", start.license),
-        Route("GET", "/_xpack", start.xpack),
-        Route("GET", "/_cluster/health", start.health),
-        Route("GET", "/_cat/health", start.health),
-        *(Route("GET", f"{path}/<name:str>", start.found) for path in SET_UP),
-        *(Route("PUT", f"{path}/<name:str>", start.acknowledge) for path in SET_UP),
-    )
-
-
-def _people_routes(
-    *, logins: Logins, users: Users, keys: IngestKeys, audit: Audit
-) -> tuple[Route, ...]:
-    return (
-        Route("POST", "/auth/login", logins.login),
-        Route("POST", "/auth/refresh", logins.refresh),
-        Route("POST", "/auth/logout", logins.logout),
-        Route("POST", "/users", users.create),
-        Route("GET", "/users", users.list),
-        Route("GET", "/users/<user_id:str>", users.get),
-        Route("PATCH", "/users/<user_id:str>", users.change),
-        Route("DELETE", "/users/<user_id:str>", users.delete),
-        Route("POST", "/keys", keys.create),
-        Route("GET", "/keys", keys.list),
-        Route("DELETE", "/keys/<key_id:str>", keys.revoke),
-        Route("GET", "/audit", audit.list),
-    )
-
-
-def _routes(
-    *,
-    incidents: Incidents,
-    desk: IncidentDesk,
-    evidence: Evidence,
-    labels: Labels,
-    logs: Logs,
-    tail: LiveTail,
-    stats: Stats,
-    backtests: Backtests,
-    health: Health,
-) -> tuple[Route, ...]:
-    return (
-        Route("GET", "/incidents", incidents.list),
-        Route("GET", "/incidents/<incident_id:str>", incidents.get),
-        Route("GET", "/incidents/<incident_id:str>/logs", evidence.logs),
-        Route("GET", "/incidents/<incident_id:str>/timeline", evidence.timeline),
-        Route("GET", "/incidents/<incident_id:str>/explain", evidence.explain),
-        Route("POST", "/incidents", desk.open),
-        Route("PATCH", "/incidents/<incident_id:str>", desk.change),
-        Route("DELETE", "/incidents/<incident_id:str>", desk.delete),
-        Route("POST", "/incidents/<incident_id:str>/acknowledge", desk.acknowledge),
-        Route("POST", "/incidents/<incident_id:str>/resolve", desk.resolve),
-        Route("POST", "/incidents/<incident_id:str>/comments", desk.comment),
-        *(
-            Route(method, "/incidents/<incident_id:str>/label", answer)
-            for method, answer in (
-                ("GET", labels.get),
-                ("PUT", labels.put),
-                ("DELETE", labels.delete),
-            )
-        ),
-        Route("GET", "/logs", logs.search),
-        Route("GET", "/logs/tail", tail.follow),
-        Route("GET", "/services", stats.list_services),
-        Route("GET", "/stats/services", stats.services),
-        Route("GET", "/stats/services/<service_id:str>/baseline", stats.baseline),
-        Route("GET", "/stats/messages", stats.messages),
-        *_backtest_routes(backtests),
-        Route("GET", "/healthz", health.live),
-        Route("GET", "/readyz", health.ready),
-    )
-
-
-def _backtest_routes(backtests: Backtests) -> tuple[Route, ...]:
-    one = "/backtests/<backtest_id:str>"
-    return (
-        Route("POST", "/backtests", backtests.start),
-        Route("GET", "/backtests", backtests.list),
-        Route("GET", one, backtests.get),
-        Route("GET", f"{one}/result", backtests.result),
-        Route("GET", f"{one}/page", backtests.page),
-        Route("POST", f"{one}/cancel", backtests.cancel),
-        Route("DELETE", one, backtests.delete),
-    )
 
 
 def _methods(method: str) -> list[str]:
