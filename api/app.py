@@ -36,7 +36,7 @@ from api.openapi import Route
 from api.passwords import Passwords
 from api.problems import answer_exception
 from api.publisher import Publisher
-from api.routes import ingest_routes, people_routes, console_routes
+from api.routes import console_routes, ingest_routes, people_routes
 from api.sessions import Sessions
 from api.stats import Stats
 from api.tail import LiveTail

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.measurement import Figure
 from bench.time_to_incident import start_load
+from stack.commands import Stack
 from stack.processes import Process
-from stack.running import Stack, temporary
+from stack.running import temporary
 from stack.waiting import wait_until
 
 ID = "flow-memory"

@@ -17,8 +17,9 @@ from bench.topic import fill
 from bench.workload import wire_records
 from flows.parse import parse_batch
 from sql import writer
+from stack.commands import Stack
 from stack.processes import Process
-from stack.running import Stack, temporary
+from stack.running import temporary
 from stack.waiting import wait_until
 from tocsin.batches import RawBatch, RecordBatch
 

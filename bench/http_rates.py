@@ -18,10 +18,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from bench import wrk
 from bench.measurement import Figure
 from bench.workload import wire_records
+from stack.commands import CHECKOUT, Stack
 from stack.errors import StackError
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, end_with_starter
-from stack.running import CHECKOUT, Stack, temporary
+from stack.running import temporary
 from stack.waiting import wait_until
 from tocsin.topics import PARTITIONER
 

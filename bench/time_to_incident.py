@@ -13,8 +13,9 @@ from datetime import datetime, timedelta, timezone
 import httpx
 
 from bench.measurement import Figure
+from stack.commands import CHECKOUT, Stack
 from stack.processes import Process, end_with_starter
-from stack.running import CHECKOUT, Stack, temporary
+from stack.running import temporary
 from stack.timescale import DURABLE
 from stack.waiting import wait_until
 

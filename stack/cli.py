@@ -13,11 +13,12 @@ from rich.markup import escape
 from rich.text import Text
 
 from stack import folders
+from stack.commands import CHECKOUT, MARK, procfile_commands, require_settings
 from stack.ending import Ended, undisturbed_afterwards
 from stack.errors import StackError
 from stack.ports import Ports
 from stack.processes import marked_processes
-from stack.running import CHECKOUT, MARK, procfile_commands, require_settings, running
+from stack.running import running
 from stack.state import State, load_state, lock_holder
 from stack.waiting import wait_until
 

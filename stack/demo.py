@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stack import story
+from stack.commands import Stack, require_settings
 from stack.ending import Ended, raise_ended_at_signals, undisturbed_afterwards
 from stack.errors import StackError
-from stack.running import Stack, require_settings, temporary
+from stack.running import temporary
 from stack.timescale import DURABLE
 from stack.waiting import wait_until
 

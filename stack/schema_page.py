@@ -5,8 +5,9 @@ from pathlib import Path
 
 import psycopg
 
+from stack.commands import CHECKOUT
 from stack.errors import StackError
-from stack.running import CHECKOUT, temporary
+from stack.running import temporary
 
 PAGE = CHECKOUT / "docs/schema.md"
 

@@ -17,11 +17,12 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from stack import brokers, debian, folders, kafka_jars
 from stack.broker import Broker, LightBroker
+from stack.commands import Stack
 from stack.errors import StackError
 from stack.kafka import KafkaBroker
 from stack.pglite import Kind, PGlite
 from stack.ports import Ports
-from stack.running import Stack, running, temporary
+from stack.running import running, temporary
 from stack.timescale import FAST, JSONLOG, Timescale
 from tocsin.settings import Settings
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from stack.running import Stack
+from stack.commands import Stack
 from stack.waiting import wait_until
 from tests.acceptance import programs
 from tests.acceptance.programs import BROKER, SPOOL, Folder, Rsyslog

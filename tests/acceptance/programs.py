@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack import debian, folders
+from stack.commands import CHECKOUT
 from stack.ports import LOOPBACK
 from stack.processes import Process, end_with_starter
-from stack.running import CHECKOUT
 from stack.waiting import wait_until
 
 PACKAGES = ("rsyslog", "rsyslog-kafka", "rsyslog-elasticsearch", "kcat", "curl", "jq")

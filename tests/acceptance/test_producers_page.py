@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stack.running import CHECKOUT
+from stack.commands import CHECKOUT
 from tests.acceptance.conftest import Platform
 from tests.acceptance.programs import BROKER, Rsyslog
 

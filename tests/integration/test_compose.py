@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from stack.broker import Broker
+from stack.commands import CHECKOUT
 from stack.ports import LOOPBACK, free_port
 from stack.processes import Process, end_with_starter
-from stack.running import CHECKOUT
 from stack.timescale import Timescale
 from stack.waiting import wait_until
 from tests.conftest import as_role

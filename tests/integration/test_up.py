@@ -14,9 +14,9 @@ import pytest
 
 from stack import folders
 from stack.broker import Broker
+from stack.commands import CHECKOUT, MARK
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
-from stack.running import CHECKOUT, MARK
 from stack.state import load_state
 from stack.timescale import Timescale
 from stack.waiting import wait_until

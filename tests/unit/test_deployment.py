@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stack import kafka_jars, pglite_packages
-from stack.running import CHECKOUT, procfile_commands
+from stack.commands import CHECKOUT, procfile_commands
 from tocsin.settings import settings_table
 
 COMPOSE_TEXT = (CHECKOUT / "docker-compose.yml").read_text()

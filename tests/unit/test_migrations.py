@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sql.migrate import migrations
-from stack.running import CHECKOUT
+from stack.commands import CHECKOUT
 
 FOLDER = CHECKOUT / "sql/migrations"
 

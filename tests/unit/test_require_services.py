@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.running import CHECKOUT
+from stack.commands import CHECKOUT
 from tests.conftest import NOT_ASKED_FOR
 
 SKIPPED_TEST = """

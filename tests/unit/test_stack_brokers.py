@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stack import brokers, kafka_jars
+from stack.commands import CHECKOUT
 from stack.errors import StackError
-from stack.running import CHECKOUT
 from tests.unit.test_stack_cli import program
 
 JAVA = "echo 'openjdk version \"{}\" 2025-04-15' >&2"

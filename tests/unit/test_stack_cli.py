@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from stack import cache, debian, folders
+from stack.commands import CHECKOUT
 from stack.errors import StackError
 from stack.ports import LOOPBACK, Ports
-from stack.running import CHECKOUT, temporary
+from stack.running import temporary
 from stack.state import load_state, lock_state, save_state
 
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from stack import debian, demo, kafka_jars
-from stack.running import CHECKOUT
+from stack.commands import CHECKOUT
 
 
 def test_steps_are_plain_lines_without_a_terminal() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stack.commands import CHECKOUT
 from stack.processes import is_running
-from stack.running import CHECKOUT
 
 SLOW_DEMO = """
 import sys, time

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from stack.running import CHECKOUT
+from stack.commands import CHECKOUT
 from tests.acceptance.programs import Folder, folder
 from tests.conftest import skip_without_server
 from tests.integration.conftest import Line
