@@ -103,7 +103,9 @@ def _tell(sent: "Sent", ends: dict[int, int], target: "Place", *, has_ended_earl
         f" in {sent.took_s:.1f} s ({per_s:,.0f}/s)"
     )
     if sent.behind_s > _BEHIND_S:
-        typer.echo(f"ended {sent.behind_s:.0f} s behind the pace: more than it takes")
+        typer.echo(
+            f"ended {sent.behind_s:.0f} s behind the pace: the target or this machine cannot keep up"
+        )
     left = [
         f"{part}:{begin}-{ends[part]}"
         for part, begin in sorted(sent.next_offsets.items())
@@ -123,4 +125,4 @@ def _tell(sent: "Sent", ends: dict[int, int], target: "Place", *, has_ended_earl
     if sent.refused:
         why = ", ".join(sent.refused)
         first = ", ".join(sent.first_refused)
-        raise NotSent(f"{sent.refused.total():,} records were refused ({why}), first {first}")
+        raise NotSent(f"the broker refused {sent.refused.total():,} ({why}), first {first}")

@@ -16,16 +16,21 @@ def tocsin(database_url: str) -> Run:
     """Return a function that runs a command of `tocsin` and returns what came of it."""
 
     def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tocsin", *words],
-            env={**os.environ, "DATABASE_URL": database_url, "COLUMNS": "120", **environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_tocsin(*words, **{"DATABASE_URL": database_url, **environ})
 
     return run
+
+
+def run_tocsin(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with more in its environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin", *words],
+        env={**os.environ, "COLUMNS": "120", **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def execute(database_url: str, statement: str) -> None:

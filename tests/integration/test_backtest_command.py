@@ -20,6 +20,8 @@ from flows.candidates import default_candidate
 from flows.course import Course
 from flows.topic_range import Asked
 from stack.processes import Process
+from tests.integration import commands
+from tests.integration.commands import run_tocsin
 from tests.integration.conftest import Line
 from tocsin.cli import app
 from tocsin.errors import RangeUnusable, SettingsError, TopicMissing
@@ -67,22 +69,11 @@ def fill(line: Line) -> Line:
 
 
 def command(line: Line, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin", "backtest", *words],
-        env={**os.environ, **line.environ, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_tocsin("backtest", *words, **line.environ)
 
 
 def failure(line: Line, *words: str) -> str:
-    """Return the one line that a backtest failed with."""
-    done = command(line, *words)
-    assert done.returncode == 1, done
-    [told] = done.stderr.splitlines()
-    return told
+    return commands.failure(command(line, *words))
 
 
 def shown(line: Line, *words: str) -> str:
