@@ -104,7 +104,8 @@ def _tell(sent: "Sent", ends: dict[int, int], target: "Place", *, has_ended_earl
     )
     if sent.behind_s > _BEHIND_S:
         typer.echo(
-            f"ended {sent.behind_s:.0f} s behind the pace: the target or this machine cannot keep up"
+            f"ended {sent.behind_s:.0f} s behind the pace:"
+            " the target or this machine could not keep up"
         )
     left = [
         f"{part}:{begin}-{ends[part]}"
