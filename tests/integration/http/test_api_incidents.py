@@ -96,7 +96,8 @@ def test_pages_together_hold_every_incident_once_newest_first(
     pages = [get(api, "/incidents", page=page, limit=3) for page in (1, 2, 3, 4)]
     assert [row["id"] for page in pages for row in page["data"]] == ids[::-1]
     assert [len(page["data"]) for page in pages] == [3, 3, 1, 0]
-    assert pages[1]["meta"] == {"total": 7, "page": 2, "limit": 3, "totalPages": 3}
+    for number, page in enumerate(pages, 1):
+        assert page["meta"] == {"total": 7, "page": number, "limit": 3, "totalPages": 3}
 
 
 def test_incidents_are_counted_no_further_than_ten_thousand(
