@@ -2,14 +2,12 @@
 
 import os
 import secrets
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, current_thread, main_thread
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -25,6 +23,7 @@ Progress = Callable[[int, int, int], None]
 
 _SQL = statements("export")
 _ROWS_AT_ONCE = 20_000
+_LOOKS_EVERY_S = 0.1
 # So long that a slice's sort fits into memory, or nearly.
 _SLICES: Final[dict[Table, timedelta]] = {
     "logs": timedelta(hours=1),
@@ -81,7 +80,6 @@ class _Pieces:
         self.schema = _schema(conn, table)
         self.rows = 0
         self.failure: Exception | None = None
-        self.has_begun = Event()
         self._conn = conn
         self._is_ended = False
         self._table = table
@@ -90,7 +88,6 @@ class _Pieces:
 
     def read(self, *_: object) -> Iterator[pl.DataFrame]:
         """Yield all pieces, whatever columns and rows polars would be content with."""
-        self.has_begun.set()
         try:
             for done, rows in _slices(self._conn, self._table, self._cuts):
                 if self._is_ended:
@@ -109,22 +106,20 @@ class _Pieces:
 
 
 def _sink_beside(frame: pl.LazyFrame, path: Path, suffix: str, pieces: _Pieces) -> None:
-    """Write the frame in a thread of its own, so that this one hears Ctrl-C.
+    """Write the frame in a thread of its own, so that this one hears Ctrl-C at once.
 
-    Polars takes the signal for itself while it works, but looks at it between pieces only, and the
-    database may let it wait: so it is taken back.
+    Polars would look at it between two pieces only. It also lets the kernel go on with what the
+    signal interrupted, so that a wait without an end would never hear it.
     """
     with ThreadPoolExecutor(1) as beside:
         sinking = beside.submit(_sink, frame, path, suffix)
         try:
-            while not pieces.has_begun.wait(0.1) and not sinking.done():
+            while not wait([sinking], timeout=_LOOKS_EVERY_S).done:
                 pass
-            if current_thread() is main_thread():
-                signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
-            sinking.result()
         except KeyboardInterrupt:
             pieces.end()
             raise
+        sinking.result()
 
 
 def _slices(

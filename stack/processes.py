@@ -25,6 +25,15 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def _stands_still(pid: int) -> bool:
+    """Whether no thread of the process runs any more."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                return False
+    return True
+
+
 def descendants(pid: int) -> list[int]:
     """Return the pids of all children, theirs included, in no special order."""
     found: list[int] = []
@@ -122,8 +131,12 @@ class Process:
         return f"{' / '.join(told[-2:]) or 'it logged nothing'} (log: {self.log})"
 
     def pause(self) -> None:
-        """Let it stand still by SIGSTOP: its connections stay, nothing is answered."""
+        """Let it stand still by SIGSTOP: its connections stay, nothing is answered.
+
+        On a busy machine a thread may go on for a while after the signal: this waits for all.
+        """
         self.popen.send_signal(signal.SIGSTOP)
+        wait_until(lambda: _stands_still(self.pid), f"the pause of {self.name}", deadline_s=10)
 
     def resume(self) -> None:
         """Let it go on after a pause."""

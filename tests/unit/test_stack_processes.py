@@ -19,6 +19,13 @@ print("ready", flush=True)
 time.sleep(60)
 """
 
+BUSY = """
+import hashlib, threading
+for _ in range(8):
+    threading.Thread(target=hashlib.pbkdf2_hmac, args=["sha256", b"", b"", 10**9]).start()
+print("ready", flush=True)
+"""
+
 
 def test_process_that_ignores_its_signal_is_killed_with_its_children(tmp_path: Path) -> None:
     log = tmp_path / "log"
@@ -28,6 +35,17 @@ def test_process_that_ignores_its_signal_is_killed_with_its_children(tmp_path: P
     assert len(family) == 2
     assert process.stop(grace_s=0.1) == -9
     assert not any(map(is_running, family))
+
+
+def test_paused_process_stands_still_with_all_its_threads(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = Process("busy", [sys.executable, "-c", BUSY], log=log)
+    wait_until(lambda: "ready" in log.read_text(), "it starts", deadline_s=20)
+    tasks = list(Path(f"/proc/{process.pid}/task").iterdir())
+    process.pause()
+    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+    process.kill()
+    assert states == ["T"] * 9
 
 
 def test_ended_process_tells_its_last_words(tmp_path: Path) -> None:
