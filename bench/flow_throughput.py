@@ -5,7 +5,6 @@ it says that it starts to read until the last record is committed. The limit is 
 the same rows as CSV made beforehand, in pieces as large as the flow's, into the same table.
 """
 
-import io
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -76,12 +75,12 @@ def _stored(conn: psycopg.Connection, flow: Process) -> int:
 
 def _copy_rate(stack: Stack, wire: list[tuple[str, bytes]]) -> float:
     """Return the rate of COPY alone, into an empty table of its own like the flow's."""
-    pieces = [writer.logs_csv([batch]).getvalue() for batch in _batches(wire)]
+    pieces = [writer.logs_csv(batch) for batch in _batches(wire)]
     url = _fresh_database(stack)
     with psycopg.connect(url) as conn:
         began = time.perf_counter()
         for piece in pieces:
-            writer.copy_csv(conn, io.BytesIO(piece))
+            writer.copy_csv(conn, [piece])
             conn.commit()
         return len(wire) / (time.perf_counter() - began)
 

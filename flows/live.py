@@ -1,6 +1,7 @@
 """The live flow: Kafka in, TimescaleDB out, until it is told to stop."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ from tocsin.topics import describe_topic
 
 log = structlog.get_logger()
 
+_SWITCH_S = 0.0005
+"""How long the dataflow may keep the threads that commit from answering the database."""
+
 
 def run(settings: Settings, cluster: Cluster) -> None:
     """Run the flow until SIGTERM or SIGINT; what was read by then is stored before it returns.
@@ -47,6 +51,7 @@ def run(settings: Settings, cluster: Cluster) -> None:
     Raises TocsinError: a server that does not answer at the start, a topic or schema that is
     missing, a second flow on the same topic.
     """
+    sys.setswitchinterval(_SWITCH_S)
     stopping = _stop_on_signal()
     metrics.serve(settings)
     announcer = Announcer(settings, stopping)

@@ -115,6 +115,8 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
                 metrics.RECORDS.inc(len(batch))
                 metrics.DEAD_LETTERS.inc(len(batch.dead_letters))
                 metrics.BATCH_RECORDS.observe(len(batch) + len(batch.dead_letters))
+                # Here, since the database waits for the thread that commits, and not for this one.
+                batch.csv = writer.logs_csv(batch)
                 self._committer.submit(batch)
             else:
                 self._room.give_back(batch.weight)

@@ -78,29 +78,30 @@ def set_position(
     )
 
 
-def copy_logs(conn: psycopg.Connection, batches: Sequence[RecordBatch]) -> None:
+def copy_logs(conn: psycopg.Connection, batches: Iterable[RecordBatch]) -> None:
     """Append the records of several batches with one COPY."""
-    copy_csv(conn, logs_csv(batches))
+    copy_csv(conn, [batch.csv or logs_csv(batch) for batch in batches])
 
 
-def logs_csv(batches: Sequence[RecordBatch]) -> io.BytesIO:
-    """Lay the batches out as `copy_csv` wants them: one line a record."""
+def logs_csv(batch: RecordBatch) -> bytes:
+    """Lay a batch out as `copy_csv` wants it: one line a record."""
     csv = io.BytesIO()
     # Strings are quoted and NULL is not, so an empty message stays one, and so does `\\N`.
-    pl.concat([_frame(batch) for batch in batches]).write_csv(
+    _frame(batch).write_csv(
         csv,
         include_header=False,
         quote_style="non_numeric",
         null_value="\\N",
         datetime_format=_CSV_TIME,
     )
-    return csv
+    return csv.getvalue()
 
 
-def copy_csv(conn: psycopg.Connection, csv: io.BytesIO) -> None:
+def copy_csv(conn: psycopg.Connection, pieces: Iterable[bytes]) -> None:
     """COPY what `logs_csv` made into the logs."""
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_logs"]) as copy:
-        copy.write(csv.getbuffer())
+        for piece in pieces:
+            copy.write(piece)
 
 
 def insert_dead_letters(

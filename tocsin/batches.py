@@ -63,6 +63,7 @@ class RecordBatch(Struct):
     metadata: JSON text or None. id: the producer's own or None.
     dead_letters: what was put aside; in the same batch, for both are stored in one transaction.
     read_until_ms, weight: as in `RawBatch`. size_bytes: of all its messages as they came.
+    csv: the records as the database takes them, once they are laid out.
     """
 
     incarnation: int
@@ -80,6 +81,7 @@ class RecordBatch(Struct):
     read_until_ms: int | None = None
     size_bytes: int = 0
     weight: int = 0
+    csv: bytes = b""
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -92,6 +94,9 @@ class RecordBatch(Struct):
 
     def from_offset(self, offset: int) -> "RecordBatch":
         """Return what lies at or past an offset: what a crash left unstored."""
+        firsts = self.offset[:1] + [letter.offset for letter in self.dead_letters[:1]]
+        if min(firsts, default=offset) >= offset:
+            return self
         rest = self.rows(bisect_left(self.offset, offset), len(self))
         rest.dead_letters = [letter for letter in self.dead_letters if letter.offset >= offset]
         return rest

@@ -35,5 +35,15 @@ def test_rest_of_a_batch_is_what_lies_at_or_past_the_offset(
     assert rest == batch_of(kept, sorted(o for o in dead - offsets if o >= position))
 
 
+@given(st.sets(st.integers(0, 29)), st.sets(st.integers(0, 29)), st.integers(0, 31))
+def test_rest_of_a_batch_is_laid_out_only_where_it_is_all_of_it(
+    offsets: set[int], dead: set[int], position: int
+) -> None:
+    batch = batch_of(sorted(offsets), sorted(dead - offsets))
+    batch.csv = b"all of it"
+    is_all = min(offsets | dead, default=30) >= position
+    assert batch.from_offset(position).csv == (b"all of it" if is_all else b"")
+
+
 def test_rows_of_a_batch_are_a_batch_without_dead_letters() -> None:
     assert batch_of([1, 2, 3, 4], [5]).rows(1, 3) == batch_of([2, 3], [])
