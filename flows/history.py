@@ -143,7 +143,10 @@ class History:
         self._errors, self.span = errors, span
 
     def columns(self) -> tuple[bytes, ...]:
-        """Return all rings as bytes, each number as narrow as its ring's largest one allows."""
+        """Return all rings as bytes, each number as narrow as its ring's largest one allows.
+
+        Of a ring of zeros, as most services have several, only its type is left.
+        """
         rings = (
             self._errors,
             self._total,
@@ -169,7 +172,7 @@ class History:
             history._guarded_errors,
             history._guarded_squares,
             history._guarded_records,
-        ) = (array(chr(packed[0]), packed[1:]) for packed in columns[:-1])
+        ) = map(_unpack, columns[:-1], (span, *[kept] * (len(columns) - 2)))
         history._marks[:] = columns[-1]
         return history
 
@@ -184,9 +187,15 @@ def _fit(ring: "array[int]", number: int) -> "array[int]":
 
 
 def _pack(ring: "array[int]") -> bytes:
-    typecode = _typecode(max(ring))
+    largest = max(ring)
+    typecode = _typecode(largest)
     narrow = ring if typecode == ring.typecode else array(typecode, ring)
-    return typecode.encode() + narrow.tobytes()
+    return typecode.encode() + (narrow.tobytes() if largest else b"")
+
+
+def _unpack(packed: bytes, length: int) -> "array[int]":
+    typecode = chr(packed[0])
+    return array(typecode, packed[1:]) if packed[1:] else _zeros(typecode, length)
 
 
 def _typecode(number: int) -> str:

@@ -51,7 +51,7 @@ class Stretch(Struct, frozen=True, gc=False):
     service_id: Sequence[str]
     level: list[str]
     message: Sequence[str]
-    metadata: list[str | None]
+    metadata: Sequence[str | None]
     id: Sequence[str | None]
 
 
@@ -97,21 +97,25 @@ def _refuse_untimely(event_us: Sequence[int], arrival_ms: Sequence[int]) -> None
         raise StandsOut
 
 
-def _metadata_texts(metadata: Sequence[Raw]) -> list[str | None]:
+def _metadata_texts(metadata: Sequence[Raw]) -> list[str] | list[str | None]:
     """Return the metadata of a stretch as JSON texts, None where there is none."""
     # No JSON has a NUL in it.
     joined = b"\0".join([b"", *metadata, b""])
-    if _NO_OBJECT.search(joined, 0, len(joined) - 1):
+    are_objects = joined.count(b"\0{") == len(metadata)
+    if not are_objects and _NO_OBJECT.search(joined, 0, len(joined) - 1):
         raise StandsOut
-    _refuse_wide_numbers(joined)
     texts = joined[1:-1].decode().split("\0")
+    _refuse_wide_numbers(joined, texts)
+    if are_objects:
+        return texts
     return [text if text and text != "null" else None for text in texts]
 
 
-def _refuse_wide_numbers(metadata: bytes) -> None:
+def _refuse_wide_numbers(metadata: bytes, texts: list[str]) -> None:
     """Do as `parse_record`, which looks closely at any text that may hold a wide number.
 
     It also refuses there what is nested too deeply for such a look; nothing short is.
+    metadata: all texts, a NUL between each two.
     """
     shapes = metadata.translate(_SHAPES)
     for shape in (b"0e0000", b"0e+0000"):
@@ -122,8 +126,9 @@ def _refuse_wide_numbers(metadata: bytes) -> None:
                 first = metadata.rindex(b"\0", 0, found) + 1
                 refuse_wide_numbers(metadata[first : metadata.index(b"\0", first)])
             found = shapes.find(shape, found + 1)
-    texts = metadata.split(b"\0")
     if max(map(len, texts)) > _SHORT:
         for text in texts:
-            if len(text) > _SHORT and (len(text) > NUMERIC_DIGITS_MAX or WIDE_NUMBER.search(text)):
-                refuse_wide_numbers(text)
+            if len(text) > _SHORT:
+                raw = text.encode()
+                if len(raw) > NUMERIC_DIGITS_MAX or WIDE_NUMBER.search(raw):
+                    refuse_wide_numbers(raw)
