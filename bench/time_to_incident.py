@@ -1,7 +1,7 @@
 """time-to-incident: from the POST of a service's first error to the incident's showing in the API.
 
-Each trial has a service of its own with 35 quiet minutes behind it, then posts single errors until
-`GET /incidents` shows the incident; `time-under-load` does so while other services log a lot. There
+Each trial has a service of its own with 35 quiet minutes behind it, then posts as many errors as
+the rule asks for, one after the other, and waits until `GET /incidents` shows the incident; `time-under-load` does so while other services log a lot. There
 is no limit to hold it against but the time of the two requests themselves, which is given.
 """
 
@@ -18,13 +18,14 @@ from stack.processes import Process, end_with_starter
 from stack.running import temporary
 from stack.timescale import DURABLE
 from stack.waiting import wait_until
+from tocsin.detection import DetectionSettings
 
 ID = "time-to-incident"
 UNDER_LOAD = "time-under-load"
 LOAD_PER_S = 20_000
 LOAD_SERVICES = 50
 QUIET_MINUTES = 35
-ERRORS = 12
+ERRORS = DetectionSettings().minimum_count + 1
 
 
 def run(trials: int) -> list[Figure]:

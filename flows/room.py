@@ -10,8 +10,8 @@ ROOM_BYTES: Final = 64 * 1024 * 1024
 """What may be on its way from the topic to the database before the flow stops reading.
 
 Counted as `weight_of` does; what goes over is one poll at most. In the process's memory it is up to
-twice as much for a while, as bytes and as columns, and a message that has one character outside
-Latin-1 takes two or four bytes for each of its characters.
+twice as much for a while, as bytes and as columns, or as columns and laid out for COPY, and a
+message that has one character outside Latin-1 takes two or four bytes for each of its characters.
 """
 _RECORD_BYTES = 400  # what a record takes beside its message, as columns
 

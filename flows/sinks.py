@@ -33,7 +33,7 @@ from tocsin.settings import Settings
 log = structlog.get_logger()
 
 _COMMIT_BYTES = 16 * 1024 * 1024
-"""What is laid out and sent at once: it is in memory four times over while that is done."""
+"""What is sent at once: it is in memory once more while that is done."""
 _DETECTION_ROOM_ROWS = 100_000
 _LEDGER_ROWS = 10_000
 """What is written at once of the detection, in so many rows or little more."""

@@ -38,9 +38,9 @@ SHORT_EPOCH_S = 5
 PEAK_MIB = 420
 """What may come on top of the memory with which the flow started.
 
-128: the room, 64 MiB, twice over, as bytes and as columns. 64: one commit, 16 MiB, four times over:
-tables, CSV, and the client's own copy. 64: what is fetched ahead. 64: unpacked fetches, detectors,
-the pages of code. 100: what the allocators of a dozen threads keep. Measured: 230 to 330.
+128: the room, 64 MiB, twice over, as columns and laid out for COPY. 64: a batch that is laid out,
+and the client's own copy of a commit. 64: what is fetched ahead. 64: unpacked fetches, detectors,
+the pages of code. 100: what the allocators of a dozen threads keep. Measured: 180 to 330.
 
 Without the room 2,000,000 records take 1,200 and more.
 """
