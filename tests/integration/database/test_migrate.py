@@ -1,6 +1,7 @@
 """Migrations apply once, in order, whole or not at all, on either edition."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from sql.connect import connect
 from sql.migrate import Migration, history, migrate, migrations
 from sql.statements import statements
 from stack.schema_page import schema_page
+from stack.waiting import wait_until
 from tests.conftest import as_role, migrate_for_tests
 from tests.integration.database.conftest import Database
 from tocsin.errors import SchemaOutdated
@@ -124,6 +126,34 @@ def test_step_that_fails_leaves_the_database_as_it_was(
         migrate(settings)
     assert schema_page(apache_database.url) == before
     assert [applied_at for _, applied_at in history(settings)][-1] is None
+
+
+def test_migration_that_is_killed_before_its_end_has_done_nothing(
+    database_url: str, empty_database_url: str
+) -> None:
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    # What comes last are the roles' settings, which all databases share.
+    with psycopg.connect(database_url) as holder:
+        holder.execute("alter role analyst set statement_timeout to '77s'")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tocsin", "migrate"],
+            env={
+                **os.environ,
+                "DATABASE_URL": empty_database_url,
+                "TOCSIN_ANALYST_TIMEOUT_S": "78",
+            },
+        )
+        with psycopg.connect(empty_database_url, autocommit=True) as conn:
+            wait_until(
+                lambda: conn.execute(waiting.encode()).fetchall() == [(1,)],
+                "the migration waits",
+                deadline_s=60,
+            )
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        holder.rollback()
+    applied = migrate(Settings(database_url=empty_database_url)).applied
+    assert applied == [step.title for step in migrations()]
 
 
 def test_database_of_a_newer_code_is_refused(apache_database: Database) -> None:
