@@ -1,5 +1,7 @@
 """Who asks: roles, and the access tokens that say who somebody is."""
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from uuid import UUID, uuid4
@@ -14,6 +16,7 @@ from tocsin.settings import Settings, require_jwt_secrets
 ALGORITHM = "HS256"
 ISSUER = "tocsin"
 AUDIENCE = "tocsin-api"
+_KNOWN_MAX = 10_000
 _CLAIMS = ["exp", "iat", "iss", "aud", "sub", "jti", "sid"]
 
 
@@ -47,15 +50,25 @@ class Identity(Struct, frozen=True, kw_only=True):
             raise Refusal(403, f"this needs the role {needed.value}, yours is {self.role.value}")
 
 
+class _Claims(Struct, frozen=True):
+    """What a good token says. expires_at: seconds since 1970."""
+
+    session_id: UUID
+    expires_at: int
+
+
 class Tokens:
     """Signs access tokens and reads them. A token names a session; what holds is the session.
 
+    What was found good is read once, and then good until it expires. clock: seconds since 1970.
     Raises SettingsError when the secret is missing or short.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self._secrets = require_jwt_secrets(settings)
         self._ttl = timedelta(seconds=settings.jwt_ttl_s)
+        self._clock = clock
+        self._known: dict[str, _Claims] = {}
 
     def issue(self, user_id: UUID, session_id: UUID, session_end: datetime) -> tuple[str, int]:
         """Return a token, and the seconds that it is good for: no longer than its session."""
@@ -75,9 +88,19 @@ class Tokens:
 
     def session_of(self, token: str) -> UUID:
         """Return which session a token is of. Refuses (401) one that is not good."""
+        known = self._known.get(token)
+        if known is not None and self._clock() < known.expires_at:
+            return known.session_id
+        claims = self._read(token)
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[token] = claims
+        return claims.session_id
+
+    def _read(self, token: str) -> _Claims:
         for secret in self._secrets:
             try:
-                return _session_of(token, secret)
+                return _claims_of(token, secret)
             except jwt.InvalidSignatureError:
                 continue
             except jwt.ExpiredSignatureError:
@@ -87,7 +110,7 @@ class Tokens:
         raise unauthorized("the access token is not valid: log in again")
 
 
-def _session_of(token: str, secret: str) -> UUID:
+def _claims_of(token: str, secret: str) -> _Claims:
     claims = jwt.decode(
         token,
         secret,
@@ -99,7 +122,7 @@ def _session_of(token: str, secret: str) -> UUID:
     sid = claims["sid"]
     if not isinstance(sid, str):
         raise ValueError("sid is no text")  # noqa: TRY004 (whoever calls takes it as bad input)
-    return UUID(sid)
+    return _Claims(UUID(sid), int(claims["exp"]))
 
 
 def bearer(request: Request) -> str | None:

@@ -3,9 +3,9 @@
 import re
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field, structs
+from msgspec import UNSET, Struct, UnsetType, convert, field, structs
 from sanic import HTTPResponse, Request
 
 from api.auth import Identity
@@ -15,14 +15,13 @@ from api.paging import PAGE_NAMES, PAGE_PARAMETERS, Meta, page_of
 from api.parameters import SERVICE_CHARACTERS_MAX, Parameters
 from api.problems import Refusal
 from api.sessions import Sessions
+from api.totals import TOTAL_MAX, Totals
 from api.users import EMAIL_CHARACTERS_MAX
 from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
 from tocsin.detection import IncidentKind, Preset, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
-TOTAL_MAX: Final = 10_000
-"""How far incidents are counted for a page: to count a million takes longer than to show twenty."""
 
 
 class Status(str, Enum):
@@ -154,6 +153,7 @@ class Incidents:
     def __init__(self, incidents: IncidentTable, sessions: Sessions) -> None:
         self._incidents = incidents
         self._sessions = sessions
+        self._totals = Totals(incidents)
 
     @operation(
         summary="List incidents, newest first",
@@ -175,7 +175,7 @@ class Incidents:
         rows = await self._incidents.page(wanted, limit=page.limit, offset=page.offset)
         total = page.total_if_last(len(rows))
         if total is None:
-            total = await self._incidents.count(wanted, most=TOTAL_MAX + 1)
+            total = await self._totals.of(wanted)
         meta = IncidentMeta(
             **structs.asdict(page.meta(min(total, TOTAL_MAX))),
             total_relation=UNSET if total <= TOTAL_MAX else "gte",
@@ -212,12 +212,7 @@ def incident_answer(row: IncidentRow, status: int = 200, **headers: str) -> HTTP
 
 def incident_of(row: IncidentRow) -> Incident:
     """Return an incident as it is answered."""
-    values = structs.asdict(row)
-    values["status"] = Status(row.status)
-    values["kind"] = Kind(row.kind)
-    values["severity"] = Severity(row.severity)
-    values["decided_by"] = None if row.decided_by is None else Preset(row.decided_by)
-    return Incident(**values, confirmed=row.confirmed_at is not None)
+    return convert(row, Incident, from_attributes=True)
 
 
 def _filter(parameters: Parameters, identity: Identity) -> IncidentFilter:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from api.incidents import TOTAL_MAX
+from api.totals import TOTAL_MAX
 from bench.incident_list import FILL as FILL_INCIDENTS
 from bench.measurement import Figure
 from sql.incidents import IncidentFilter

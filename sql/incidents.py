@@ -60,6 +60,11 @@ class IncidentRow(Struct, frozen=True, kw_only=True):
     assignee: str | None
     revision: int
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether it is confirmed."""
+        return self.confirmed_at is not None
+
 
 class LogRow(Struct, frozen=True, kw_only=True):
     """A stored log record. metadata: the JSON object as it is stored, or None."""

@@ -1,8 +1,10 @@
 """The API's way into the database: an async pool, which the tables share."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,6 +25,8 @@ CONNECTION_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 15
 # A pool that backs off longer would take minutes to notice that the database is back.
 _RECONNECT_TIMEOUT_S = 1.0
+_PROVEN_S = 1.0
+"""A connection that answered so shortly ago is lent again without being asked whether it lives."""
 
 _SQL = statements("reader")
 
@@ -41,6 +45,7 @@ class PoolUse(Struct, frozen=True):
 class _Connection(BoundedAsyncConnection):
     # Any answer comes sooner: the server ends what takes longer.
     patience_s = STATEMENT_TIMEOUT_S + 2.0
+    answered_at = 0.0
 
 
 class Reader:
@@ -52,7 +57,7 @@ class Reader:
         arguments["options"] += (
             f" -c statement_timeout={STATEMENT_TIMEOUT_S}s -c plan_cache_mode=force_custom_plan"
         )
-        self._pool = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
             database_url,
             connection_class=_Connection,
             kwargs={**arguments, "autocommit": True},
@@ -62,7 +67,7 @@ class Reader:
             timeout=CONNECTION_TIMEOUT_S,
             reconnect_timeout=_RECONNECT_TIMEOUT_S,
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             open=False,
         )
 
@@ -106,10 +111,28 @@ class Reader:
         try:
             async with self._pool.connection() as conn:
                 yield conn
+                conn.answered_at = monotonic()
         except psycopg.errors.QueryCanceled:
             raise StorageError("the database took too long to answer") from None
         except (PoolTimeout, TooManyRequests, psycopg.OperationalError):
             raise StorageError("the database does not answer") from None
+
+
+async def _check(conn: _Connection) -> None:
+    """Raise if a connection is lost. To ask the server takes as long as many a statement does.
+
+    A server that ends closes its connections, which is seen without asking.
+    """
+    if monotonic() - conn.answered_at < _PROVEN_S and not _has_news(conn):
+        return
+    await AsyncConnectionPool.check_connection(conn)
+
+
+def _has_news(conn: _Connection) -> bool:
+    """Whether the server has said something unasked, if only by closing the connection."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _configure(conn: AsyncConnection) -> None:

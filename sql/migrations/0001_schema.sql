@@ -198,20 +198,25 @@ CREATE TABLE incidents (
 );
 
 -- Each filter of the list has an index in the list's order; most incidents are unconfirmed, calm,
--- and of errors.
-CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC);
-CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC, id DESC);
-CREATE INDEX incidents_severity ON incidents (severity, opened_at DESC, id DESC);
+-- and of errors. What was deleted is in none of them, so that an index alone tells how many there are.
+CREATE INDEX incidents_newest ON incidents (opened_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX incidents_service ON incidents (service_id, opened_at DESC, id DESC)
+    WHERE deleted_at IS NULL;
+CREATE INDEX incidents_severity ON incidents (severity, opened_at DESC, id DESC)
+    WHERE deleted_at IS NULL;
 CREATE INDEX incidents_confirmed ON incidents (opened_at DESC, id DESC)
-    WHERE confirmed_at IS NOT NULL;
+    WHERE confirmed_at IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX incidents_unresolved ON incidents (opened_at DESC, id DESC)
-    WHERE status <> 'RESOLVED';
-CREATE INDEX incidents_silence ON incidents (opened_at DESC, id DESC) WHERE kind = 'silence';
-CREATE INDEX incidents_manual ON incidents (opened_at DESC, id DESC) WHERE kind = 'manual';
+    WHERE status <> 'RESOLVED' AND deleted_at IS NULL;
+CREATE INDEX incidents_silence ON incidents (opened_at DESC, id DESC)
+    WHERE kind = 'silence' AND deleted_at IS NULL;
+CREATE INDEX incidents_manual ON incidents (opened_at DESC, id DESC)
+    WHERE kind = 'manual' AND deleted_at IS NULL;
 CREATE INDEX incidents_assignee ON incidents (lower(assignee), opened_at DESC, id DESC)
-    WHERE assignee IS NOT NULL;
+    WHERE assignee IS NOT NULL AND deleted_at IS NULL;
 -- How many are open of a service.
-CREATE INDEX incidents_open ON incidents (service_id) WHERE status <> 'RESOLVED';
+CREATE INDEX incidents_open ON incidents (service_id)
+    WHERE status <> 'RESOLVED' AND deleted_at IS NULL;
 
 CREATE TABLE incident_events (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

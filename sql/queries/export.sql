@@ -13,7 +13,8 @@ FROM timescaledb_information.chunks
 WHERE hypertable_schema = 'public' AND hypertable_name = 'error_windows';
 
 -- name: select_bounds_of_incidents
-SELECT min(opened_at), max(opened_at) + INTERVAL '1 microsecond' FROM incidents;
+SELECT min(opened_at), max(opened_at) + INTERVAL '1 microsecond' FROM incidents
+WHERE deleted_at IS NULL;
 
 -- name: export_logs
 SELECT timestamp, service_id, level::text, message, metadata::text, id, arrival, incarnation,

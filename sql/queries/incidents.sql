@@ -1,5 +1,6 @@
 -- name: count_incidents
--- No further than it takes to know that there are more.
+-- No further than it takes to know that there are more, along an index, which the order asks for:
+-- the table itself takes ten times longer.
 SELECT count(*)
 FROM (
     SELECT
@@ -14,6 +15,7 @@ FROM (
       AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
       AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
       AND deleted_at IS NULL
+    ORDER BY opened_at DESC, id DESC
     LIMIT %(most)s
 ) AS found;
 
