@@ -1,7 +1,6 @@
 """Who asks: roles, and the access tokens that say who somebody is."""
 
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from uuid import UUID, uuid4
@@ -60,14 +59,13 @@ class _Claims(Struct, frozen=True):
 class Tokens:
     """Signs access tokens and reads them. A token names a session; what holds is the session.
 
-    What was found good is read once, and then good until it expires. clock: seconds since 1970.
+    What was found good is not read again until it expires.
     Raises SettingsError when the secret is missing or short.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._secrets = require_jwt_secrets(settings)
         self._ttl = timedelta(seconds=settings.jwt_ttl_s)
-        self._clock = clock
         self._known: dict[str, _Claims] = {}
 
     def issue(self, user_id: UUID, session_id: UUID, session_end: datetime) -> tuple[str, int]:
@@ -89,7 +87,7 @@ class Tokens:
     def session_of(self, token: str) -> UUID:
         """Return which session a token is of. Refuses (401) one that is not good."""
         known = self._known.get(token)
-        if known is not None and self._clock() < known.expires_at:
+        if known is not None and time.time() < known.expires_at:
             return known.session_id
         claims = self._read(token)
         if len(self._known) >= _KNOWN_MAX:

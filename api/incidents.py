@@ -172,10 +172,7 @@ class Incidents:
         parameters = Parameters(request, _NAMES)
         page = page_of(parameters)
         wanted = _filter(parameters, identity)
-        rows = await self._incidents.page(wanted, limit=page.limit, offset=page.offset)
-        total = page.total_if_last(len(rows))
-        if total is None:
-            total = await self._totals.of(wanted)
+        rows, total = await self._totals.page(wanted, page)
         meta = IncidentMeta(
             **structs.asdict(page.meta(min(total, TOTAL_MAX))),
             total_relation=UNSET if total <= TOTAL_MAX else "gte",

@@ -1,15 +1,17 @@
-"""How many incidents a list has, counted no further than people read on."""
+"""Pages of incidents with how many there are, counted no further than people read on."""
 
 import time
 from collections.abc import Callable
 from typing import Final
 
-from sql.incidents import IncidentFilter, IncidentTable
+from api.paging import Page
+from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
 
 TOTAL_MAX: Final = 10_000
 """How far incidents are counted for a page: to count a million takes longer than to show twenty."""
 FRESH_S: Final = 5.0
 """How long a worker believes that a list has more than TOTAL_MAX; of fewer it counts each time."""
+_MOST = TOTAL_MAX + 1
 _KNOWN_MAX = 1000
 
 
@@ -23,20 +25,37 @@ class Totals:
         self._clock = clock
         self._long_until: dict[IncidentFilter, float] = {}
 
-    async def of(self, wanted: IncidentFilter) -> int:
-        """Return how many incidents pass a filter, or TOTAL_MAX + 1 if there are more."""
-        now = self._clock()
-        long_until = self._long_until.get(wanted)
-        if long_until is not None:
-            if now < long_until:
-                return TOTAL_MAX + 1
-            # Of those who ask in the meantime none need count it, too.
-            self._long_until[wanted] = now + FRESH_S
-        total = await self._incidents.count(wanted, most=TOTAL_MAX + 1)
+    async def page(self, wanted: IncidentFilter, page: Page) -> tuple[list[IncidentRow], int]:
+        """Return a page of the incidents that pass a filter, and how many do so in all.
+
+        That is TOTAL_MAX + 1 where there are more.
+        """
+        asked_at = self._clock()
+        is_long = self._is_long(wanted, asked_at)
+        rows, total = await self._incidents.page(
+            wanted, limit=page.limit, offset=page.offset, most=0 if is_long else _MOST
+        )
+        if total is None:
+            total = page.total_if_last(len(rows))
+        if total is None and is_long:
+            return rows, _MOST
+        if total is None:
+            total = await self._incidents.count(wanted, most=_MOST)
+        self._remember(wanted, total, asked_at)
+        return rows, total
+
+    def _is_long(self, wanted: IncidentFilter, now: float) -> bool:
+        until = self._long_until.get(wanted)
+        if until is None or now < until:
+            return until is not None
+        # Of those who ask while this one counts, none need count, too.
+        self._long_until[wanted] = now + FRESH_S
+        return False
+
+    def _remember(self, wanted: IncidentFilter, total: int, asked_at: float) -> None:
         if total <= TOTAL_MAX:
             self._long_until.pop(wanted, None)
-        else:
-            if len(self._long_until) >= _KNOWN_MAX:
-                self._long_until.clear()
-            self._long_until[wanted] = now + FRESH_S
-        return total
+            return
+        if len(self._long_until) >= _KNOWN_MAX:
+            self._long_until.clear()
+        self._long_until[wanted] = asked_at + FRESH_S

@@ -156,12 +156,12 @@ def _lists(conn: psycopg.Connection) -> Iterator[Figure]:
         ("incidents of a service", [IncidentFilter(service_id=name) for name in services]),
         ("open incidents", [IncidentFilter(status="OPEN")] * SEARCHES),
     ):
-        pages = [{**one.values(), "limit": 20, "offset": 0} for one in wanted]
+        pages = [{**one.values(), "limit": 20, "offset": 0, "most": 0} for one in wanted]
         asked = [_Asked(sql["select_incidents"], page) for page in pages]
         p99 = _p99(_times_ms(conn, asked))
         yield Figure(f"{name}, p99", p99, "ms", GOAL_LIST_MS, "goal")
-    counted = {**IncidentFilter().values(), "most": TOTAL_MAX + 1}
-    counting = _Asked(sql["count_incidents"], counted)
+    counted = {**IncidentFilter().values(), "limit": 1, "offset": 0, "most": TOTAL_MAX + 1}
+    counting = _Asked(sql["select_incidents"], counted)
     yield Figure("count of a page's incidents", min(_times_ms(conn, [counting] * 6)), "ms")
 
 

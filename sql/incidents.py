@@ -105,14 +105,25 @@ class IncidentTable:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    async def page(
+        self, wanted: IncidentFilter, *, limit: int, offset: int, most: int = 0
+    ) -> tuple[list[IncidentRow], int | None]:
+        """Return a page of the incidents that pass a filter, newest first, and their number.
+
+        They are counted up to `most`, if the page is full; else the number is None.
+        """
+        values = {**wanted.values(), "limit": limit, "offset": offset, "most": most}
+        async with self._reader.connection() as conn, conn.cursor() as cursor:
+            await cursor.execute(_SQL["select_incidents"], values)
+            found = await cursor.fetchall()
+            *names, _ = [column.name for column in cursor.description or ()]
+        rows = [IncidentRow(**dict(zip(names, row, strict=False))) for row in found]
+        return rows, found[0][-1] if found else None
+
     async def count(self, wanted: IncidentFilter, *, most: int) -> int:
         """Return how many incidents pass a filter, or `most` if there are more."""
-        return await self._number("count_incidents", {**wanted.values(), "most": most})
-
-    async def page(self, wanted: IncidentFilter, *, limit: int, offset: int) -> list[IncidentRow]:
-        """Return a page of the incidents that pass a filter, newest first."""
-        values = {**wanted.values(), "limit": limit, "offset": offset}
-        return await self._reader.rows(IncidentRow, _SQL["select_incidents"], values)
+        rows, total = await self.page(wanted, limit=1, offset=0, most=most)
+        return len(rows) if total is None else total
 
     async def get(self, incident_id: str) -> IncidentRow:
         """Return an incident. Raises NotFound."""

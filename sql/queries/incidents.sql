@@ -1,32 +1,35 @@
--- name: count_incidents
--- No further than it takes to know that there are more, along an index, which the order asks for:
--- the table itself takes ten times longer.
-SELECT count(*)
-FROM (
-    SELECT
-    FROM incidents
-    WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
-      AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
-      AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
-      AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
-      AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
-      AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
-      AND (%(is_assigned)s::boolean IS NULL OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
-      AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
-      AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
-      AND deleted_at IS NULL
-    ORDER BY opened_at DESC, id DESC
-    LIMIT %(most)s
-) AS found;
-
 -- name: select_incidents
--- The revision of those on the page alone.
+-- A page, the revision of those on it alone, and with each how many there are in all, unless the
+-- page is not full and so the last. They are counted no further than it takes to know that there
+-- are more, along an index, which the order asks for: the table itself takes ten times longer.
 SELECT page.id, kind, title, service_id, status, severity, observed, decided_by, mean,
        sigma, z, baseline_windows, guarded_mean, guarded_sigma, guarded_z, guarded_windows, peak_z,
        window_start, first_window, confirmed_window, resolved_window,
        resolve_reason, opened_at, confirmed_at, resolved_at, detected_at, detected_late,
        updated_at, settings_version, assignee,
-       (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = page.id) AS revision
+       (SELECT coalesce(max(seq), 0) FROM incident_events WHERE incident_id = page.id) AS revision,
+       CASE WHEN %(most)s > 0 AND count(*) OVER () = %(limit)s THEN (
+           SELECT count(*)
+           FROM (
+               SELECT
+               FROM incidents
+               WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
+                 AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+                 AND (%(severity)s::incident_severity IS NULL
+                      OR severity = %(severity)s::incident_severity)
+                 AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
+                 AND (%(confirmed)s::boolean IS NULL
+                      OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)
+                 AND (%(assignee)s::text IS NULL OR lower(assignee) = lower(%(assignee)s))
+                 AND (%(is_assigned)s::boolean IS NULL
+                      OR (assignee IS NOT NULL) = %(is_assigned)s::boolean)
+                 AND (%(since)s::timestamptz IS NULL OR opened_at >= %(since)s)
+                 AND (%(until)s::timestamptz IS NULL OR opened_at < %(until)s)
+                 AND deleted_at IS NULL
+               ORDER BY opened_at DESC, id DESC
+               LIMIT %(most)s
+           ) AS found
+       ) END AS total
 FROM (
     SELECT *
     FROM incidents

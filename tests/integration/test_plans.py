@@ -81,12 +81,8 @@ PLANS: dict[str, Plan] = {
         {"incident_events_pkey", "incidents_pkey"}, also=frozenset({EVENTS})
     ),
     "incidents.select_incidents": Plan(
-        {"incidents_newest", EVENTS}, values={**IncidentFilter().values(), "limit": 20}
-    ),
-    # Of all of them, it takes the first so many, in whichever order is cheaper.
-    "incidents.count_incidents": Plan(
-        {"incidents_service"},
-        values={**IncidentFilter(service_id="service-1").values(), "most": 1001},
+        {"incidents_newest", EVENTS},
+        values={**IncidentFilter().values(), "limit": 20, "most": 10_001},
     ),
     "incidents.select_incident": Plan({"incidents_pkey", EVENTS}),
     "incidents.find_incidents": Plan({"incidents_pkey"}),

@@ -1,6 +1,7 @@
 """Roles, passwords and keys, without a server."""
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
 import bcrypt
@@ -17,6 +18,7 @@ from api.sessions import Grant
 from api.users import NewUser, UserUpdate
 from sql.keys import GoodKeyRow
 from sql.users import CredentialsRow, UserChange
+from stack.waiting import wait_until
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings
 
@@ -33,6 +35,35 @@ def test_tokens_need_a_secret_of_32_bytes() -> None:
     Tokens(Settings(jwt_secret="ü" * 16))
     with pytest.raises(SettingsError, match="TOCSIN_JWT_SECRET_PREVIOUS"):
         Tokens(Settings(jwt_secret="x" * 32, jwt_secret_previous="x"))
+
+
+def test_token_that_was_good_is_refused_once_it_has_expired() -> None:
+    tokens, session_id = Tokens(Settings(jwt_secret="x" * 32)), uuid4()
+    end = datetime.now(timezone.utc) + timedelta(seconds=2)
+    token, _ = tokens.issue(uuid4(), session_id, end)
+    assert tokens.session_of(token) == tokens.session_of(token) == session_id
+
+    def refusal() -> Refusal | None:
+        try:
+            tokens.session_of(token)
+        except Refusal as refusal:
+            return refusal
+        return None
+
+    found = wait_until(refusal, "the token is refused", deadline_s=10)
+    assert found is not None
+    assert (found.status, "expired" in found.detail) == (401, True)
+
+
+def test_token_beside_one_that_was_good_is_read() -> None:
+    tokens = Tokens(Settings(jwt_secret="x" * 32))
+    end = datetime.now(timezone.utc) + timedelta(hours=1)
+    first, second = uuid4(), uuid4()
+    good, other = (tokens.issue(uuid4(), session, end)[0] for session in (first, second))
+    assert [tokens.session_of(token) for token in (good, other, good)] == [first, second, first]
+    forged = other.rpartition(".")[0] + "." + good.rpartition(".")[2]
+    with pytest.raises(Refusal):
+        tokens.session_of(forged)
 
 
 @pytest.mark.parametrize("password", ["1234567", "x" * 73, "ü" * 37, "nul \0 inside"])
