@@ -128,7 +128,8 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
         _add_preflights(app, cors)
     for kind in (Exception, RequestCancelled):  # the latter is no Exception
         app.error_handler.add(kind, answer_exception)
-    app.register_middleware(limits.request, "request")
+    if limits.counts_requests:
+        app.register_middleware(limits.request, "request")
     app.register_middleware(answers.finish, "response")
     app.before_server_stop(answers.close)
     _live_with(app, reader, publisher, passwords, use, limits, tails, runs)

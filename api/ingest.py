@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -38,6 +39,8 @@ _ARRAY = msgspec.json.Decoder(list[Raw])
 _SINGLE = msgspec.json.Decoder(Raw)
 _SPACE = b" \t\r\n"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_FEW = 4
+"""So many records cost less one by one than as a stretch."""
 _MARKS_MAX = 500_000
 """So many marks are looked at one by one, within half a second."""
 
@@ -179,7 +182,7 @@ def check_records(
     refused: list[RefusedRecord] = []
     for first in range(0, len(raws), STRETCH):
         part = list(map(bytes, raws[first : first + STRETCH]))
-        if ids is None:
+        if ids is None and len(part) > _FEW:
             with suppress(StandsOut):
                 stretch = parse_stretch(part, [received_ms] * len(part))
                 taken += zip(map(str.encode, stretch.service_id), part, strict=True)
@@ -197,26 +200,24 @@ def _check_one_by_one(
     refused: list[RefusedRecord],
 ) -> None:
     """Append each record to one list or the other; `first` is the place of the first one."""
-    moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    stamp = f'{{"timestamp":"{moment}"'.encode()
     received_ms = event_us_of(received) // 1000
     for index, raw in enumerate(raws, first):
         try:
-            taken.append(_check(raw, stamp, received_ms, ids.of(index) if ids else None))
+            taken.append(_check(raw, received, received_ms, ids.of(index) if ids else None))
         except Refused as reason:
             refused.append(RefusedRecord(index, str(reason)))
 
 
-def _check(raw: bytes, stamp: bytes, received_ms: int, id_: str | None) -> Keyed:
+def _check(raw: bytes, received: datetime, received_ms: int, id_: str | None) -> Keyed:
     if b'"timestamp"' not in raw:
-        raw = _stamped(raw, stamp)
+        raw = _stamped(raw, received)
     try:
         record = parse_record(raw)
     except Refused as reason:
         if str(reason) != "timestamp: missing":
             raise
         # The word stood in some text of the record, not as its field.
-        raw = _stamped(raw, stamp)
+        raw = _stamped(raw, received)
         record = parse_record(raw)
     level_of(record.level)
     refuse_untimely(event_us_of(record.timestamp), received_ms)
@@ -226,9 +227,15 @@ def _check(raw: bytes, stamp: bytes, received_ms: int, id_: str | None) -> Keyed
     return record.service_id.encode(), raw
 
 
-def _stamped(raw: bytes, stamp: bytes) -> bytes:
+def _stamped(raw: bytes, received: datetime) -> bytes:
     """Put a timestamp first into an object; a field of that name further on would win."""
     if raw[:1] != b"{":
         return raw
     rest = raw[1:].lstrip(_SPACE)
-    return stamp + (rest if rest[:1] == b"}" else b"," + rest)
+    return _stamp(received) + (rest if rest[:1] == b"}" else b"," + rest)
+
+
+@lru_cache(maxsize=16)  # the same for all of a request's records
+def _stamp(received: datetime) -> bytes:
+    moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f'{{"timestamp":"{moment}"'.encode()

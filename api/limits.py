@@ -60,6 +60,11 @@ class Limits:
             "account", settings.limit_account_logins, "logins into one account"
         )
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether requests of any kind are limited."""
+        return self._address_requests is not None
+
     async def request(self, request: Request) -> None:
         """Count a request of any kind."""
         if self._address_requests is not None and request.path not in UNLIMITED_PATHS:

@@ -158,7 +158,9 @@ class Protobuf:
         """Return what attributes hold."""
         self._budget.spend(len(pairs))
         plain = self.plain
-        return {pair.key: plain(pair.value) for pair in pairs}
+        return {  # most are texts: those cost no call
+            pair.key: (value := pair.value).string_value or plain(value) for pair in pairs
+        }
 
     hex = staticmethod(bytes.hex)
 

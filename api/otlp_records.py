@@ -29,7 +29,8 @@ def add_records(message: Any, encoding: Encoding, batch: Batch) -> int:
     count = 0
     for count, (record, service_id, context) in enumerate(_records(message, encoding), 1):
         try:
-            batch.add(count - 1, _mapped(record, service_id, context, encoding, batch.received))
+            mapped = _mapped(record, service_id, context, encoding, batch.received)
+            batch.add_decoded(count - 1, mapped)
         except Refused as reason:
             batch.refuse(count - 1, reason)
     return count
@@ -111,12 +112,14 @@ def _attributes(holder: Any, encoding: Encoding) -> dict[str, Any]:
 def _scope(scope: Any, encoding: Encoding) -> dict[str, Any]:
     if not scope:
         return {}
-    found = {
-        "name": scope.name,
-        "version": scope.version,
-        "attributes": _attributes(scope, encoding),
-    }
-    return {name: value for name, value in found.items() if value}
+    found: dict[str, Any] = {}
+    if name := scope.name:
+        found["name"] = name
+    if version := scope.version:
+        found["version"] = version
+    if attributes := _attributes(scope, encoding):
+        found["attributes"] = attributes
+    return found
 
 
 def _encoded(value: Any) -> Any:

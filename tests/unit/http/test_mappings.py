@@ -1,8 +1,9 @@
 """What each field of a document, a label or a line becomes."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,20 +15,21 @@ from hypothesis import strategies as st
 from api.documents import Documents, instant
 from api.encodings import unsnap
 from api.idempotency import RetryIds
-from api.intake import Batch
+from api.intake import Batch, MappedRecord
 from api.keys import SentKey
 from api.lines import level_of_line
 from api.loki_messages import PushRequest, entry_of_protobuf, read_protobuf
 from api.problems import Refusal
+from api.scopes import Scope
 from tocsin.field_names import FieldNames
-from tocsin.records import Refused
+from tocsin.records import AGE_DAYS_MAX, AHEAD_MS_MAX, MESSAGE_BYTES_MAX, Refused
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
 
-def batch() -> Batch:
+def batch(scope: Scope | None = None) -> Batch:
     request: Any = SimpleNamespace(headers={})
-    sender = SentKey(id="1", name="key", scope=None)
+    sender = SentKey(id="1", name="key", scope=scope)
     return Batch(request, sender, b"", bytes_max=1_000_000)
 
 
@@ -171,3 +173,78 @@ def test_reasons_of_a_long_list_are_told_in_a_line() -> None:
         filled.refuse(index, Refused("no"))
     assert filled.reasons().endswith("record 4: no; and 3 more")
     assert before <= filled.received <= datetime.now(timezone.utc)
+
+
+_FIRST, _LAST = timedelta(days=-AGE_DAYS_MAX), timedelta(milliseconds=AHEAD_MS_MAX)
+_STEP = timedelta(microseconds=1)
+_TIMES = st.sampled_from(
+    [timedelta(), _FIRST - _STEP, _FIRST, _FIRST + _STEP, _LAST - _STEP, _LAST, _LAST + _STEP]
+)
+_TEXTS = st.text(max_size=20) | st.sampled_from(
+    [
+        "x" * 128,
+        "x" * 129,
+        "\0",
+        "\\u0000",
+        "\\\0",
+        "\ud800",
+        "1e9999",
+        "\U0001f514" * (MESSAGE_BYTES_MAX // 4),
+        "\U0001f514" * (MESSAGE_BYTES_MAX // 4 + 1),
+        "x" * MESSAGE_BYTES_MAX,
+        "x" * (MESSAGE_BYTES_MAX + 1),
+    ]
+)
+_VALUES = st.recursive(
+    _TEXTS | st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _outcome(
+    add: Callable[[int, MappedRecord], None], filled: Batch, record: MappedRecord
+) -> tuple[object, object]:
+    """Return what a batch took of a record, and why not."""
+    filled.taken.clear()
+    try:
+        add(0, record)
+    except Refused as reason:
+        return tuple(filled.taken), str(reason)
+    return tuple(filled.taken), None
+
+
+def _deep(levels: int) -> Any:
+    found: Any = "end"
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@given(
+    ahead=_TIMES,
+    service_id=_TEXTS,
+    level=st.sampled_from(["INFO", "error", "wArN", "loud", "", "\0"]),
+    message=_TEXTS,
+    metadata=st.none() | st.dictionaries(_TEXTS, _VALUES, max_size=3),
+    services=st.none() | st.just(["x*"]),
+)
+def test_decoded_record_is_taken_or_refused_as_one_that_is_decoded_again(
+    ahead: timedelta,
+    service_id: str,
+    level: str,
+    message: str,
+    metadata: dict[str, Any] | None,
+    services: list[str] | None,
+) -> None:
+    filled = batch(None if services is None else Scope(services))
+    arrival = filled.received.replace(microsecond=filled.received.microsecond // 1000 * 1000)
+    record = MappedRecord(arrival + ahead, service_id, level, message, metadata)
+    assert _outcome(filled.add_decoded, filled, record) == _outcome(filled.add, filled, record)
+
+
+def test_decoded_record_may_be_nested_as_deeply_as_any() -> None:
+    filled = batch()
+    for levels in (1, 150, *range(800, 1_000)):  # where the interpreter's limit lies, too
+        record = MappedRecord(NOW, "shop", "INFO", "x", {"deep": _deep(levels)})
+        assert _outcome(filled.add_decoded, filled, record) == _outcome(filled.add, filled, record)
