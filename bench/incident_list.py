@@ -1,4 +1,8 @@
-"""incident-list: `GET /incidents` with many incidents stored, on ten connections."""
+"""incident-list: `GET /incidents` with many incidents stored, on ten connections and on one.
+
+Ten that each ask again at once keep the API's worker busy, and wait for each other: their time is
+ten times what a request costs. One connection shows what a request takes where nobody else asks.
+"""
 
 import psycopg
 
@@ -10,7 +14,7 @@ from stack.timescale import DURABLE
 
 ID = "incident-list"
 CONNECTIONS = 10
-SECONDS = 10
+SECONDS = 8
 GOAL_MS = 10.0
 
 FILL = """
@@ -38,7 +42,11 @@ def run(incidents: int) -> list[Figure]:
         figures = []
         for name, query in (("newest", ""), ("of a service", "?service_id=service-7")):
             url = f"{stack.api_url}/incidents{query}"
+            alone = wrk.ask(url, SECONDS, headers=headers, connections=1)
             found = wrk.ask(url, SECONDS, headers=headers, connections=CONNECTIONS)
-            figures.append(Figure(f"{name}, p99", found.p99_ms, "ms", GOAL_MS, "goal"))
-            figures.append(Figure(name, found.per_s, "requests/s"))
+            figures += [
+                Figure(f"{name}, p99", found.p99_ms, "ms", GOAL_MS, "goal"),
+                Figure(name, found.per_s, "requests/s"),
+                Figure(f"{name}, on one connection, p99", alone.p99_ms, "ms", GOAL_MS, "goal"),
+            ]
     return figures
