@@ -15,6 +15,7 @@ import psycopg
 import structlog
 
 from flows import metrics
+from sql.connect import SilentDatabase
 from tocsin.errors import BrokerError, StorageError
 
 log = structlog.get_logger()
@@ -35,7 +36,8 @@ class Committer(Generic[Job]):
         must find out for itself what of them is stored.
     size: how much a job weighs; `submit` waits while more than `room` is waiting. What is committed
         at once weighs `at_once` at most, or is one job.
-    stopping: when set while nothing can be stored, the wait ends with a StorageError.
+    stopping: when set while nothing can be stored, the wait ends with a StorageError; a connection
+        that was lost is replaced once more.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Committer(Generic[Job]):
         attempt = 0
         said_at = -_SAY_AGAIN_S
         while True:
+            is_last = attempt > 0 and self._stopping.is_set()
             try:
                 conn = conn or self._connect()
                 self._commit(conn, jobs)
@@ -153,7 +156,11 @@ class Committer(Generic[Job]):
                     log.warning(
                         "cannot store, trying again", writer=self._name, problem=_line(error)
                     )
-                self._pause(error, _RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                if is_last or self._gives_up(error, _RETRY_S[min(attempt, len(_RETRY_S) - 1)]):
+                    raise StorageError(
+                        f"stopped while nothing could be stored ({_line(error)}); "
+                        "what it had not stored is read again at the next start"
+                    ) from None
                 attempt += 1
             else:
                 if attempt:
@@ -161,12 +168,13 @@ class Committer(Generic[Job]):
                     log.info("can store again", writer=self._name)
                 return conn
 
-    def _pause(self, error: Exception, seconds: float) -> None:
-        if self._stopping.wait(seconds):
-            raise StorageError(
-                f"stopped while nothing could be stored ({_line(error)}); "
-                "what it had not stored is read again at the next start"
-            ) from None
+    def _gives_up(self, error: Exception, seconds: float) -> bool:
+        """Pause; tell whether the flow was asked to end, and to try once more would take too long.
+
+        Where only the connection was lost, the database answers another one at once.
+        """
+        was_lost = isinstance(error, psycopg.Error) and not isinstance(error, SilentDatabase)
+        return self._stopping.wait(seconds) and not was_lost
 
 
 def _passing(error: Exception) -> bool:

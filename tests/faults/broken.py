@@ -75,7 +75,7 @@ def positions_ignored() -> None:
 def ids_forgotten() -> None:
     """Know after a start no id that was seen before it."""
 
-    def seen_in(_settings: Settings, _stopping: object) -> SeenBefore:
+    def seen_in(_settings: Settings, _stopping: object, _ids_max: int) -> SeenBefore:
         return nothing_seen
 
     setattr(live, "seen_in", seen_in)  # noqa: B010  (mypy forbids the plain way)

@@ -251,7 +251,10 @@ def wait_until_stored(line: Line, look_after: Callable[[], None]) -> None:
             rows = line.query("SELECT stage::text, partition, next_offset FROM positions")
         except psycopg.OperationalError:
             return False
-        return {(stage, part, end) for part, end in ends.items() for stage in STAGES} <= set(rows)
+        reached = {(stage, part): next_offset for stage, part, next_offset in rows}
+        return all(
+            reached.get((stage, part), 0) >= end for part, end in ends.items() for stage in STAGES
+        )
 
     wait_until(stored, "all is stored", deadline_s=WAIT_S, every_s=0.2)
 

@@ -138,19 +138,45 @@ def test_lost_connection_is_replaced_and_the_same_jobs_come_again(
     gate: Gate, make: Callable[..., Committer[int]]
 ) -> None:
     pids: list[int] = []
-
-    def lose_the_first(conn: psycopg.Connection, jobs: list[int]) -> None:
-        pids.append(conn.info.backend_pid)
-        if len(pids) == 1:
-            with psycopg.connect(gate.url) as other:
-                other.execute("SELECT pg_terminate_backend(%s)", [pids[0]])
-        gate.commit(conn, jobs)
-
     gate.open.set()
-    committer = make(lose_the_first)
+    committer = make(losing(gate, pids, 1))
     committer.submit(1)
     committer.drain()
     assert gate.stored() == [1]
+    assert len(set(pids)) == 2
+
+
+def losing(
+    gate: Gate, pids: list[int], times: int, *, meanwhile: Callable[[], None] = lambda: None
+) -> Callable[[psycopg.Connection, list[int]], None]:
+    """Return what commits, but for the first few times, when its connection is ended before."""
+
+    def commit(conn: psycopg.Connection, jobs: list[int]) -> None:
+        pids.append(conn.info.backend_pid)
+        if len(pids) <= times:
+            meanwhile()
+            with psycopg.connect(gate.url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", [pids[-1]])
+        gate.commit(conn, jobs)
+
+    return commit
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_flow_that_is_told_to_stop_replaces_a_lost_connection_once(
+    gate: Gate, make: Callable[..., Committer[int]], stopping: threading.Event, times: int
+) -> None:
+    pids: list[int] = []
+    gate.open.set()
+    committer = make(losing(gate, pids, times, meanwhile=stopping.set))
+    committer.submit(1)
+    if times == 1:
+        committer.drain()
+        assert gate.stored() == [1]
+    else:
+        with pytest.raises(StorageError, match="stopped while nothing could be stored"):
+            committer.drain()
+        assert gate.stored() == []
     assert len(set(pids)) == 2
 
 
