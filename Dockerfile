@@ -18,7 +18,8 @@ FROM python:3.12.13-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home tocsin \
     && install --directory --owner=tocsin --group=tocsin /var/lib/tocsin/recovery
 COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+# With an arena for each thread, what one of them frees is lost to the others.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=2
 WORKDIR /var/lib/tocsin
 USER tocsin
 EXPOSE 8000

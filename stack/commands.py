@@ -54,6 +54,7 @@ class Stack:
             **os.environ,
             "PATH": path,
             "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",  # as in the Dockerfile
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "TOCSIN_API_HOST": LOOPBACK,
