@@ -167,7 +167,11 @@ def end_flow(rig: Rig, form: Form) -> None:
 
 
 def add_partition(rig: Rig, form: Form) -> None:
-    """Add a partition while the flow reads, with a service in it."""
+    """Add a partition while the flow reads, with a service in it.
+
+    A service that goes to it, instead of to where its history is, would be judged in both.
+    """
+    rig.load.end_http()
     admin = admin_client(rig.line.settings)
     topic = rig.line.settings.topic
     first = rig.line.settings.partitions

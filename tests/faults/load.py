@@ -64,6 +64,7 @@ class Load:
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._http_ended = threading.Event()
         self._is_abandoned = threading.Event()
         self._failed: list[BaseException] = []
         self._refused: list[str] = []
@@ -72,8 +73,8 @@ class Load:
         self._threads = [
             threading.Thread(target=self._run, args=sender, daemon=True)
             for sender in (
-                ((*HTTP_ONLY, *BOTH), True, self._over_http),
-                ((*KAFKA_ONLY, *BOTH), False, self._to_kafka),
+                ((*HTTP_ONLY, *BOTH), True, self._over_http, self._http_ended),
+                ((*KAFKA_ONLY, *BOTH), False, self._to_kafka, self._ended),
             )
         ]
 
@@ -85,8 +86,20 @@ class Load:
         for thread in self._threads:
             thread.start()
 
+    def end_http(self) -> None:
+        """End what goes over HTTP: the API's producer chooses the partitions, not this load."""
+        self._http_ended.set()
+        over_http, _ = self._threads
+        over_http.join(_SETTLED_S)
+
+    @property
+    def goes_over_http(self) -> bool:
+        """Whether its HTTP part has not ended."""
+        return not self._http_ended.is_set()
+
     def finish(self) -> None:
         """End the senders, wait for every acknowledgement that is due, send the quiet end."""
+        self._http_ended.set()
         self._ended.set()
         for thread in self._threads:
             thread.join(_SETTLED_S)
@@ -119,6 +132,7 @@ class Load:
 
     def abandon(self) -> None:
         """End the senders of a test that failed."""
+        self._http_ended.set()
         self._ended.set()
         self._is_abandoned.set()
         self._producer.purge()
@@ -139,10 +153,12 @@ class Load:
             self._to_kafka(self._records(names, with_id=False))
         self._settle()
 
-    def _run(self, services: Sequence[str], with_id: bool, send: Send) -> None:
+    def _run(
+        self, services: Sequence[str], with_id: bool, send: Send, ended: threading.Event
+    ) -> None:
         try:
             due = time.monotonic()
-            while not self._ended.wait(max(0.0, due - time.monotonic())):
+            while not ended.wait(max(0.0, due - time.monotonic())):
                 due = max(due + _EVERY_S, time.monotonic() - _BEHIND_S)
                 send(self._records(self._next(services, _BATCH), with_id=with_id))
         except Exception as error:  # noqa: BLE001  (the edge of a thread: raised by `finish`)
