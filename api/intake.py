@@ -13,6 +13,7 @@ from api.idempotency import RetryIds, retry_ids
 from api.keys import KeyRing, SentKey
 from api.limits import Limits
 from api.metrics import count_accepted, count_refused
+from api.parameters import SERVICE_CHARACTERS_MAX
 from api.problems import Refusal
 from api.publisher import Keyed, Publisher
 from tocsin.records import (
@@ -34,7 +35,6 @@ BODY_TIMES = 4
 UNKNOWN_SERVICE = "unknown_service"
 """The service of a record that names none, as in OpenTelemetry."""
 _TOLD_MAX = 5
-_SERVICE_ID_CHARACTERS_MAX = 128
 _PLAIN_BYTES_MAX = 10_000
 """Nothing in so short a record is too long."""
 _BRACKETS_MAX = 200
@@ -167,7 +167,7 @@ class Batch:
         """Whether a record is surely taken, whatever its service may be."""
         return (
             record.level in LEVELS
-            and 0 < len(record.service_id) <= _SERVICE_ID_CHARACTERS_MAX
+            and 0 < len(record.service_id) <= SERVICE_CHARACTERS_MAX
             and record.id is UNSET
             and self._first <= record.timestamp <= self._last
             and len(raw) <= _PLAIN_BYTES_MAX

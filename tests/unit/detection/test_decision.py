@@ -8,7 +8,7 @@ from flows.detector import Detector
 from flows.explain import explain
 from flows.rows import IncidentEvent, Run
 from flows.titles import title
-from tests.unit.detection.test_laws import Service
+from tests.unit.detection.service import Service
 from tocsin.detection import WINDOW_MS, Moment, Preset
 from tocsin.errors import RecoveryDamaged
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from bench.replay import GUARDED
 from flows.explain import Explanation, Reach, explain
 from flows.rows import IncidentRow
+from tests.unit.detection.service import Service
 from tests.unit.detection.streams import SMALL, Tally, streams
 from tests.unit.detection.test_explain import (
     assert_agrees,
@@ -15,7 +16,6 @@ from tests.unit.detection.test_explain import (
     moments,
     only,
 )
-from tests.unit.detection.test_laws import Service
 from tocsin.detection import WINDOW_MS, DetectionSettings, Preset, SettingsTimeline
 
 GUARDED_PRESET, PLAIN_PRESET = Preset.GUARDED, Preset.PLAIN

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from bench.replay import GUARDED, PLAIN
 from flows.rows import IncidentRow
-from tests.unit.detection.test_laws import Service
+from tests.unit.detection.service import Service
 from tocsin.detection import (
     WINDOW_MS,
     IncidentKind,

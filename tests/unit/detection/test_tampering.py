@@ -13,7 +13,7 @@ from bench.replay import GUARDED, PLAIN
 from flows.explain import explain
 from flows.rows import IncidentRow, WindowRow
 from flows.titles import title
-from tests.unit.detection.test_laws import Service
+from tests.unit.detection.service import Service
 from tests.unit.detection.test_silence import after
 from tocsin.detection import WINDOW_MS, IncidentKind, Preset, SettingsTimeline, Verdict
 
