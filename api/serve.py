@@ -1,6 +1,5 @@
 """Running the API: what is checked before it boots, and the processes that serve it."""
 
-import gc
 import multiprocessing
 import os
 import resource
@@ -126,9 +125,6 @@ def _serve(app: App, sock: socket.socket) -> None:
     # As many connections as the system lets us have: each takes a descriptor.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # What is there by now stays: no collection of garbage need look through it again.
-    gc.collect()
-    gc.freeze()
     app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol)
 
 
