@@ -70,8 +70,9 @@ def backtest_topic(
     Raises TocsinError: RangeUnusable, TopicMissing, or a server that does not answer.
     """
     with database(settings) as conn:
-        with course.waiting_for("Kafka"):
-            topic_range = resolve(settings, asked, WARM_UP_MS, _lost(conn), _STORED)
+        topic_range = course.ask(
+            "Kafka", lambda: resolve(settings, asked, WARM_UP_MS, _lost(conn), _STORED)
+        )
         incarnation = incarnation_known(conn, topic_range.topic_id)
         known = NOTHING_KNOWN
         if incarnation is not None:

@@ -1,10 +1,13 @@
 """How far a backtest has come: written by its source, read by its steps and by whoever watches."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 from tocsin.errors import TocsinError
+from tocsin.signals import unless_stopped
+
+T = TypeVar("T")
 
 
 class Course:
@@ -33,22 +36,13 @@ class Course:
         self.reached_ms: dict[int, int] = {}
         self.until_ms: int | None = None
 
-    @contextmanager
-    def waiting_for(self, server: str) -> Iterator[None]:
-        """Ask a server; who is to stop meanwhile has nothing yet, and calls `stop`."""
+    def ask(self, server: str, question: Callable[[], T]) -> T:
+        """Return a server's answer. Raises KeyboardInterrupt where it is stopped before that."""
         self.waited_for = server
         try:
-            if self.stopping.is_set():
-                self.stop()
-            yield
+            return unless_stopped(question, self.stopping)
         finally:
             self.waited_for = None
-
-    def stop(self) -> None:
-        """End with what there is. Raises KeyboardInterrupt where that is nothing yet."""
-        self.stopping.set()
-        if self.waited_for is not None:
-            raise KeyboardInterrupt
 
     def is_over(self) -> bool:
         """Tell whether a source has to end before it has read all."""

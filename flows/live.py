@@ -34,6 +34,7 @@ from sql.writer import incarnation_of, read_position
 from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, StorageError
 from tocsin.settings import Settings
 from tocsin.settings_versions import SettingsBook
+from tocsin.signals import heard
 from tocsin.topics import describe_topic
 
 log = structlog.get_logger()
@@ -52,8 +53,19 @@ def run(settings: Settings, cluster: Cluster) -> None:
     missing, a second flow on the same topic.
     """
     sys.setswitchinterval(_SWITCH_S)
-    stopping = _stop_on_signal()
-    metrics.serve(settings)
+    stopping = threading.Event()
+
+    def stop(number: signal.Signals) -> None:
+        log.info("stopping", signal=number.name)
+        stopping.set()
+
+    with heard(stop):
+        metrics.serve(settings)
+        _run(settings, cluster, stopping)
+        log.info("flow stopped; everything read is stored")
+
+
+def _run(settings: Settings, cluster: Cluster, stopping: threading.Event) -> None:
     announcer = Announcer(settings, stopping)
     store = RecoveryStore(settings.recovery_dir, cluster.process)
     with (
@@ -73,7 +85,6 @@ def run(settings: Settings, cluster: Cluster) -> None:
         finally:
             stopping.set()
             announcer.finish()
-    log.info("flow stopped; everything read is stored")
 
 
 def _read_incarnations(
@@ -245,15 +256,3 @@ def _told_in_a_line() -> Iterator[None]:
     except psycopg.OperationalError as error:
         problem = " ".join(str(error).split())
         raise StorageError(f"the database went away, start again: {problem}") from None
-
-
-def _stop_on_signal() -> threading.Event:
-    stopping = threading.Event()
-
-    def stop(number: int, _frame: object) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    return stopping

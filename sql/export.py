@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -16,6 +17,7 @@ from polars.io.plugins import register_io_source
 
 from sql.statements import statements
 from tocsin.errors import StorageError
+from tocsin.signals import heard
 
 Table = Literal["logs", "logs_by_arrival", "windows", "incidents"]
 Progress = Callable[[int, int, int], None]
@@ -106,19 +108,18 @@ class _Pieces:
 
 
 def _sink_beside(frame: pl.LazyFrame, path: Path, suffix: str, pieces: _Pieces) -> None:
-    """Write the frame in a thread of its own, so that this one hears Ctrl-C at once.
+    """Write the frame in a thread of its own, so that this one hears a signal at once.
 
     Polars would look at it between two pieces only. It also lets the kernel go on with what the
     signal interrupted, so that a wait without an end would never hear it.
     """
-    with ThreadPoolExecutor(1) as beside:
+    stopping = Event()
+    with heard(lambda _: stopping.set()), ThreadPoolExecutor(1) as beside:
         sinking = beside.submit(_sink, frame, path, suffix)
-        try:
-            while not wait([sinking], timeout=_LOOKS_EVERY_S).done:
-                pass
-        except KeyboardInterrupt:
-            pieces.end()
-            raise
+        while not wait([sinking], timeout=_LOOKS_EVERY_S).done:
+            if stopping.is_set():
+                pieces.end()
+                raise KeyboardInterrupt
         sinking.result()
 
 

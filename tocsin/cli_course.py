@@ -3,7 +3,6 @@
 It ends on Ctrl-C and SIGTERM.
 """
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from tocsin.cli_times import read_time
 from tocsin.errors import SettingsError
 from tocsin.records import EPOCH
+from tocsin.signals import heard
 
 if TYPE_CHECKING:
     from flows.course import Course
@@ -59,8 +59,6 @@ def shown_course() -> "Iterator[Course]":
     from flows.course import Course
 
     course = Course()
-    signals = signal.SIGINT, signal.SIGTERM
-    former = [signal.signal(one, lambda *_: course.stop()) for one in signals]
     over = threading.Event()
     console = Console(stderr=True)
     bar = Progress(
@@ -74,13 +72,11 @@ def shown_course() -> "Iterator[Course]":
     )
     watching = threading.Thread(target=_watch, args=(course, bar, over), daemon=True)
     try:
-        with bar:
+        with heard(lambda _: course.stopping.set()), bar:
             watching.start()
             yield course
     finally:
         over.set()
-        for one, previous in zip(signals, former, strict=True):
-            signal.signal(one, previous)
 
 
 def _watch(course: "Course", bar: Progress, over: threading.Event) -> None:

@@ -1,6 +1,5 @@
 """The commands that make and keep the database: `tocsin migrate`, `tocsin maintain`."""
 
-import signal
 from threading import Event
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from tocsin.errors import StorageError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
+from tocsin.signals import heard
 
 log = structlog.get_logger()
 
@@ -69,17 +69,16 @@ def _maintain_hourly(settings: Settings) -> None:
     from sql.maintain import maintain as maintain_database
 
     ending = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
     log.info("maintenance starts")
     wait_s = 0.0
-    while not ending.wait(wait_s):
-        try:
-            log.info("maintained", dropped=str(maintain_database(settings.database_url)))
-            wait_s = _HOUR_S
-        except StorageError as error:
-            log.warning("not maintained, trying again in a minute", reason=str(error))
-            wait_s = _MINUTE_S
+    with heard(lambda _: ending.set()):
+        while not ending.wait(wait_s):
+            try:
+                log.info("maintained", dropped=str(maintain_database(settings.database_url)))
+                wait_s = _HOUR_S
+            except StorageError as error:
+                log.warning("not maintained, trying again in a minute", reason=str(error))
+                wait_s = _MINUTE_S
 
 
 def _settings() -> Settings:

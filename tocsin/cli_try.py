@@ -98,9 +98,7 @@ def _replay(
     with shown_course() as course:
         if logs:
             return backtest_logs(settings, Asked(from_ms), pair, course), "the stored logs"
-        with course.waiting_for("Kafka"):
-            has_topic = topic_reaches(settings, from_ms)
-        if has_topic:
+        if course.ask("Kafka", lambda: topic_reaches(settings, from_ms)):
             return backtest_topic(settings, Asked(from_ms), pair, course), "the topic"
         told = "the stored logs, for the topic no longer reaches back so far"
         return backtest_logs(settings, Asked(from_ms), pair, course), told

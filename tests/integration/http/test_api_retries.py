@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -68,13 +69,20 @@ def test_request_whose_api_is_killed_before_its_answer_is_stored_once_after_a_re
     flow = own_line.start_flow()
     for _ in range(8):  # both workers have their connections to Kafka
         assert send(api, name, made(name, f"{service}-0", "warm")).status_code == FORMATS[name][3]
-    body = made(name, service, *map(str, range(50)))
+    # Nothing compresses them below what they hold, so that their bytes tell when all have come.
+    messages = [secrets.token_urlsafe(150) for _ in range(50)]
+    body = made(name, service, *messages)
     own_broker.pause()
     waiting = http.client.HTTPConnection(api.settings.api_host, api.settings.api_port)
     path, kind = FORMATS[name][:2]
     headers = {"X-API-Key": api.key, "Content-Type": kind, "Idempotency-Key": "retry-me"}
     waiting.request("POST", path, body, headers)
-    wait_until(lambda: sent_to(own_broker) > 0, "the records reach Kafka's port", deadline_s=WAIT_S)
+    sent_bytes = sum(map(len, messages))
+    wait_until(
+        lambda: sent_to(own_broker) >= sent_bytes,
+        "the records reach Kafka's port",
+        deadline_s=WAIT_S,
+    )
     kill(api)
     waiting.close()
     own_broker.resume()
@@ -89,7 +97,7 @@ def test_request_whose_api_is_killed_before_its_answer_is_stored_once_after_a_re
     stored = f"SELECT message FROM logs WHERE service_id = '{service}'"
     own_line.wait_for(lambda: ("last",) in own_line.query(stored), "what came last is stored", flow)
     found = [message for (message,) in own_line.query(stored)]
-    assert sorted(found) == sorted([*map(str, range(50)), "last"])
+    assert sorted(found) == sorted([*messages, "last"])
 
 
 def on_topic(line: Line, service: str) -> int:
