@@ -1,7 +1,8 @@
 """What a service keeps of its closed windows: counts, guarded baselines and marks, in rings."""
 
 from array import array
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 FLAGGED: Final = 1
 """Part of a confirmed incident: no guarded baseline learns from it."""
@@ -13,6 +14,22 @@ FIRED: Final = 8
 _LEFT_OUT: Final = FLAGGED | UNKNOWN
 _WIDTHS: Final = (("B", 8), ("H", 16), ("I", 32), ("Q", 64))
 
+_RINGS: Final = (
+    "_errors",
+    "_total",
+    "_late_errors",
+    "_late_total",
+    "_guarded_n",
+    "_guarded_errors",
+    "_guarded_squares",
+    "_guarded_records",
+    "_marks",
+)
+"""In the order of a snapshot's columns."""
+
+_Ring: TypeAlias = "array[int] | bytes"
+"""Numbers; as bytes they are all zero, and shared by every ring of that length."""
+
 
 class History:
     """The closed windows of one service, as rings indexed by `window % length`.
@@ -22,37 +39,25 @@ class History:
     changed: windows, open ones too, whose row has changed since it was last built.
 
     A ring's numbers are as wide as its largest one so far asks for, 8, 16, 32 or 64 bits: enough
-    for 2^28 errors a window. Most counts are small, and every service has a history.
+    for 2^28 errors a window. Most counts are small, many rings have never held anything but zeros,
+    and every service has a history.
     """
 
-    __slots__ = (
-        "_errors",
-        "_guarded_errors",
-        "_guarded_n",
-        "_guarded_records",
-        "_guarded_squares",
-        "_late_errors",
-        "_late_total",
-        "_marks",
-        "_total",
-        "changed",
-        "kept",
-        "span",
-    )
+    __slots__ = (*_RINGS, "changed", "kept", "span")
 
     def __init__(self, kept: int, span: int) -> None:
         self.kept = kept
         self.span = span
         self.changed: set[int] = set()
-        self._errors = _zeros("B", span)
-        self._total = _zeros("B", kept)
-        self._late_errors = _zeros("B", kept)
-        self._late_total = _zeros("B", kept)
-        self._marks = bytearray(kept)
-        self._guarded_n = _zeros("B", kept)
-        self._guarded_errors = _zeros("B", kept)
-        self._guarded_squares = _zeros("B", kept)
-        self._guarded_records = _zeros("B", kept)
+        self._errors: _Ring = _zeros(span)
+        self._total: _Ring = _zeros(kept)
+        self._late_errors: _Ring = _zeros(kept)
+        self._late_total: _Ring = _zeros(kept)
+        self._marks: _Ring = _zeros(kept)
+        self._guarded_n: _Ring = _zeros(kept)
+        self._guarded_errors: _Ring = _zeros(kept)
+        self._guarded_squares: _Ring = _zeros(kept)
+        self._guarded_records: _Ring = _zeros(kept)
 
     def errors_of(self, window: int) -> int:
         """Return a window's errors that came on time."""
@@ -96,50 +101,42 @@ class History:
         """Take in a window that no record can be on time for any more."""
         slot = window % self.kept
         n, guarded_errors, squares, records = guarded or (0, 0, 0, 0)
-        try:
-            self._errors[window % self.span] = errors
-            self._total[slot] = total
-            self._guarded_n[slot] = n
-            self._guarded_errors[slot] = guarded_errors
-            self._guarded_squares[slot] = squares
-            self._guarded_records[slot] = records
-        except OverflowError:
-            self._errors = _fit(self._errors, errors)
-            self._total = _fit(self._total, total)
-            self._guarded_n = _fit(self._guarded_n, n)
-            self._guarded_errors = _fit(self._guarded_errors, guarded_errors)
-            self._guarded_squares = _fit(self._guarded_squares, squares)
-            self._guarded_records = _fit(self._guarded_records, records)
-            self.close(window, errors, total, guarded, marks)
-        self._late_errors[slot] = self._late_total[slot] = 0
-        self._marks[slot] = marks
+        self._errors = _put(self._errors, window % self.span, errors)
+        self._total = _put(self._total, slot, total)
+        self._guarded_n = _put(self._guarded_n, slot, n)
+        self._guarded_errors = _put(self._guarded_errors, slot, guarded_errors)
+        self._guarded_squares = _put(self._guarded_squares, slot, squares)
+        self._guarded_records = _put(self._guarded_records, slot, records)
+        self._late_errors = _put(self._late_errors, slot, 0)
+        self._late_total = _put(self._late_total, slot, 0)
+        self._marks = _put(self._marks, slot, marks)
         self.changed.add(window)
 
     def add_late(self, window: int, errors: int, total: int) -> None:
         """Count late records of a kept window."""
         slot = window % self.kept
-        self._late_errors = _fit(self._late_errors, self._late_errors[slot] + errors)
-        self._late_errors[slot] += errors
-        self._late_total = _fit(self._late_total, self._late_total[slot] + total)
-        self._late_total[slot] += total
+        self._late_errors = _put(self._late_errors, slot, self._late_errors[slot] + errors)
+        self._late_total = _put(self._late_total, slot, self._late_total[slot] + total)
         self.changed.add(window)
 
     def mark(self, window: int, mark: int) -> None:
         """Set FLAGGED or UNKNOWN on a kept window."""
-        self._marks[window % self.kept] |= mark
+        slot = window % self.kept
+        self._marks = _put(self._marks, slot, self._marks[slot] | mark)
         self.changed.add(window)
 
     def unmark(self, window: int, mark: int) -> None:
         """Take FLAGGED or UNKNOWN from a kept window."""
-        if self._marks[window % self.kept] & mark:
-            self._marks[window % self.kept] &= ~mark
+        slot = window % self.kept
+        if self._marks[slot] & mark:
+            self._marks = _put(self._marks, slot, self._marks[slot] & ~mark)
             self.changed.add(window)
 
     def widen(self, span: int, newest: int) -> None:
         """Keep the errors of more windows from now on; `newest` is the newest closed one."""
-        errors = _zeros(self._errors.typecode, span)
+        errors: _Ring = _zeros(span)
         for window in range(newest - min(span, self.span) + 1, newest + 1):
-            errors[window % span] = self._errors[window % self.span]
+            errors = _put(errors, window % span, self._errors[window % self.span])
         self._errors, self.span = errors, span
 
     def columns(self) -> tuple[bytes, ...]:
@@ -147,55 +144,45 @@ class History:
 
         Of a ring of zeros, as most services have several, only its type is left.
         """
-        rings = (
-            self._errors,
-            self._total,
-            self._late_errors,
-            self._late_total,
-            self._guarded_n,
-            self._guarded_errors,
-            self._guarded_squares,
-            self._guarded_records,
-        )
-        return (*map(_pack, rings), bytes(self._marks))
+        return tuple(_pack(getattr(self, name)) for name in _RINGS)
 
     @classmethod
     def from_columns(cls, kept: int, span: int, columns: tuple[bytes, ...]) -> "History":
         """Return the history whose `columns` these are."""
         history = cls(kept, span)
-        (
-            history._errors,
-            history._total,
-            history._late_errors,
-            history._late_total,
-            history._guarded_n,
-            history._guarded_errors,
-            history._guarded_squares,
-            history._guarded_records,
-        ) = map(_unpack, columns[:-1], (span, *[kept] * (len(columns) - 2)))
-        history._marks[:] = columns[-1]
+        for name, packed in zip(_RINGS, columns, strict=True):
+            setattr(history, name, _unpack(packed, span if name == "_errors" else kept))
         return history
 
 
-def _zeros(typecode: str, length: int) -> "array[int]":
-    return array(typecode, bytes(length * array(typecode).itemsize))
+@lru_cache
+def _zeros(length: int) -> bytes:
+    return bytes(length)
 
 
-def _fit(ring: "array[int]", number: int) -> "array[int]":
-    """Return a ring that a number fits into: this one, or a wider copy."""
-    return ring if number >> 8 * ring.itemsize == 0 else array(_typecode(number), ring)
+def _put(ring: _Ring, slot: int, number: int) -> _Ring:
+    """Put a number into a ring; return that ring, or what takes its place: wider, or not shared."""
+    if isinstance(ring, bytes):
+        if not number:
+            return ring
+        ring = array(_typecode(number), [0]) * len(ring)
+    elif number >> 8 * ring.itemsize:
+        ring = array(_typecode(number), ring)
+    ring[slot] = number
+    return ring
 
 
-def _pack(ring: "array[int]") -> bytes:
+def _pack(ring: _Ring) -> bytes:
     largest = max(ring)
     typecode = _typecode(largest)
+    if isinstance(ring, bytes) or not largest:
+        return typecode.encode()
     narrow = ring if typecode == ring.typecode else array(typecode, ring)
-    return typecode.encode() + (narrow.tobytes() if largest else b"")
+    return typecode.encode() + narrow.tobytes()
 
 
-def _unpack(packed: bytes, length: int) -> "array[int]":
-    typecode = chr(packed[0])
-    return array(typecode, packed[1:]) if packed[1:] else _zeros(typecode, length)
+def _unpack(packed: bytes, length: int) -> _Ring:
+    return array(chr(packed[0]), packed[1:]) if packed[1:] else _zeros(length)
 
 
 def _typecode(number: int) -> str:

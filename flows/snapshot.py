@@ -13,7 +13,7 @@ from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.windows import Window, Windows
 from tocsin.detection import SettingsTimeline
 
-SNAPSHOT_FORMAT: Final = 3
+SNAPSHOT_FORMAT: Final = 4
 
 
 class OpenWindow(Struct, frozen=True, gc=False):

@@ -123,7 +123,7 @@ class Rsyslog:
             process.require_running()
             return (self.folder.outside / "log.sock").exists() and _listens_udp(self.port)
 
-        wait_until(listens, "rsyslogd listens", deadline_s=20)
+        wait_until(listens, "rsyslogd listens", deadline_s=60)
         return process
 
     def stop(self) -> None:
@@ -141,7 +141,7 @@ class Rsyslog:
         due = self._taken(tag) + len(lines)
         text = "".join(f"{line}\n" for line in lines)
         self.folder.run("logger", "--socket", self.socket, "--tag", tag, stdin=text.encode())
-        wait_until(lambda: self._taken(tag) == due, "rsyslogd takes all lines", deadline_s=20)
+        wait_until(lambda: self._taken(tag) == due, "rsyslogd takes all lines", deadline_s=60)
 
     def _taken(self, tag: str) -> int:
         log = self.folder.outside / "taken.log"

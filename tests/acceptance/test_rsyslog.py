@@ -128,7 +128,7 @@ def received(settings: Settings, expected: int) -> set[str]:
         return len(found) >= expected
 
     try:
-        wait_until(complete, f"{expected} lines", deadline_s=20)
+        wait_until(complete, f"{expected} lines", deadline_s=60)
     finally:
         consumer.close()
     return found

@@ -25,7 +25,7 @@ def end_session(database_url: str, pid: int) -> None:
                 conn.execute("select from pg_stat_activity where pid = %s", [pid]).rowcount == 0
             ),
             "the session ends",
-            deadline_s=10,
+            deadline_s=60,
         )
 
 

@@ -120,7 +120,7 @@ def orphan(timescale: Timescale) -> Iterator[Callable[[], Timescale]]:
 def test_timescale_ends_with_a_killed_starter(orphan: Callable[[], Timescale]) -> None:
     server = orphan()
     wait_until(
-        lambda: live_postmaster(server.folder / "pgdata") is None, "the orphan ends", deadline_s=20
+        lambda: live_postmaster(server.folder / "pgdata") is None, "the orphan ends", deadline_s=60
     )
 
 

@@ -30,7 +30,7 @@ print("ready", flush=True)
 def test_process_that_ignores_its_signal_is_killed_with_its_children(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = Process("stubborn", [sys.executable, "-c", STUBBORN], log=log)
-    wait_until(lambda: "ready" in log.read_text(), "it starts", deadline_s=20)
+    wait_until(lambda: "ready" in log.read_text(), "it starts", deadline_s=60)
     family = [process.pid, *descendants(process.pid)]
     assert len(family) == 2
     assert process.stop(grace_s=0.1) == -9
@@ -40,7 +40,7 @@ def test_process_that_ignores_its_signal_is_killed_with_its_children(tmp_path: P
 def test_paused_process_stands_still_with_all_its_threads(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = Process("busy", [sys.executable, "-c", BUSY], log=log)
-    wait_until(lambda: "ready" in log.read_text(), "it starts", deadline_s=20)
+    wait_until(lambda: "ready" in log.read_text(), "it starts", deadline_s=60)
     tasks = list(Path(f"/proc/{process.pid}/task").iterdir())
     process.pause()
     states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
@@ -70,7 +70,7 @@ def test_lines_are_relayed_and_logged(tmp_path: Path) -> None:
         relay=lambda *line: heard.append(line),
     )
     process.popen.wait()
-    wait_until(lambda: len(heard) == 2, "both lines", deadline_s=10)
+    wait_until(lambda: len(heard) == 2, "both lines", deadline_s=60)
     assert heard == [("it", "one"), ("it", "two")]
     assert log.read_text() == "one\ntwo\n"
 

@@ -28,7 +28,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(
     answer = api.ingest([record(service)] * 10)
     assert_problem(answer, 503)
     assert int(answer.headers["retry-after"]) >= 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
     own_broker.start()  # an empty one: producers must begin anew
     create_topics(api.settings)
@@ -81,14 +81,14 @@ def test_broker_that_comes_back_empty_is_written_again_within_seconds(
     wait_until(
         lambda: missing in api.ingest(record(service)).json()["detail"],
         "the missing topic is named",
-        deadline_s=10,
+        deadline_s=WAIT_S,
     )
     assert missing in str(assert_problem(api.client.get("/readyz"), 503)["detail"])
     assert "logs" in "".join(create_topics(api.settings))  # nobody else has made it meanwhile
     wait_until(
         lambda: api.ingest(record(service)).status_code == 202,
         "the API takes records again",
-        deadline_s=10,
+        deadline_s=WAIT_S,
     )
     assert api.client.get("/readyz").status_code == 200
     assert api.topic_records(service)
