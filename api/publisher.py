@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -161,18 +162,19 @@ class Publisher:
             log.error("kafka", error=f"{self._records} records were never confirmed")
 
     def _produce(self, records: Sequence[Keyed], delivery: Delivery) -> None:
+        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in records]
         report = delivery.acknowledge
-        produce, topic = self._producer.produce, self._topic
-        sent = 0
         try:
-            for key, value in records:
-                produce(topic, value, key, on_delivery=report)
-                sent += 1
-        except (BufferError, KafkaException) as error:
-            # Those sent before still report.
-            cause = _kafka_error(error)
-            self._fatal = self._fatal or cause.fatal()
-            delivery.give_up(len(records) - sent, cause)
+            sent = self._producer.produce_batch(self._topic, messages, on_delivery=report)
+        except KafkaException as error:
+            sent, cause = 0, error.args[0]
+        else:
+            if sent == len(records):
+                return
+            cause = next(one["_error"] for one in messages if "_error" in one)
+        # Those that were sent still report.
+        self._fatal = self._fatal or _is_fatal(cause)
+        delivery.give_up(len(records) - sent, cause)
 
     def _poll(self) -> None:
         try:
@@ -229,8 +231,7 @@ class Publisher:
         # It also tells of every attempt to connect that fails; once an outage is enough.
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.warning("kafka", error=error.str())
-        if error.fatal() or error.code() == KafkaError._FATAL:
-            self._fatal = True
+        self._fatal = self._fatal or _is_fatal(error)
 
     def _replace_producer(self, why: str) -> None:
         """Go on with a new producer; what was in flight has failed."""
@@ -254,6 +255,5 @@ def _unconfirmed(error: KafkaError) -> BrokerError:
     return BrokerError(f"Kafka does not confirm ({error.str()})")
 
 
-def _kafka_error(error: BufferError | KafkaException) -> KafkaError:
-    found = error.args[0] if error.args else None
-    return found if isinstance(found, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == KafkaError._FATAL

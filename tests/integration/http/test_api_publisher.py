@@ -60,6 +60,25 @@ def test_request_over_the_bound_is_refused_whole(settings: Settings) -> None:
     assert set(values(settings)) == {b"first", b"second", b"third"}
 
 
+def test_record_that_the_client_of_kafka_refuses_is_waited_for_no_longer(
+    settings: Settings,
+) -> None:
+    create_topics(settings)
+
+    async def work() -> None:
+        publisher = Publisher(settings)
+        publisher.start()
+        records = [(b"k", b"before"), (b"k", bytes(2 * 1024 * 1024)), (b"k", b"after")]
+        with pytest.raises(BrokerError, match="Message size too large"):
+            await publisher.publish(records)
+        assert publisher.in_flight == (0, 0)
+        await publisher.publish([(b"k", b"next")])
+        await publisher.stop()
+
+    asyncio.run(work())
+    assert values(settings) == [b"after", b"before", b"next"]
+
+
 def test_client_that_leaves_takes_nothing_out_of_flight(settings: Settings) -> None:
     create_topics(settings)
 
