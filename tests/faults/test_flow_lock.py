@@ -1,0 +1,65 @@
+"""The lock of the one flow: let go of by who is gone, and taken anew by who lost it."""
+
+import subprocess
+import sys
+from threading import Event
+
+import psycopg
+import pytest
+
+from sql.flow_lock import only_flow
+from stack.waiting import wait_until
+from tests.faults.rig import WAIT_S, Servers
+from tocsin.errors import FlowRunning
+
+HOLD = """
+import sys, threading
+from sql.flow_lock import only_flow
+with only_flow(sys.argv[1], "logs", 0, threading.Event(), patience_s=2):
+    print("held", flush=True)
+    threading.Event().wait()
+"""
+HOLDERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+
+
+def test_lock_of_a_dead_flow_is_let_go_though_its_connection_is_kept_open(
+    servers: Servers,
+) -> None:
+    url = servers.timescale.url
+    by_proxy = url.replace(f":{servers.timescale.port}/", f":{servers.database_proxy.port}/")
+    assert by_proxy != url
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, by_proxy], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    with holder.stdout as told:
+        assert told.readline() == b"held\n"
+    servers.database_proxy.forget()
+    holder.kill()
+    holder.wait()
+    with only_flow(url, "logs", 0, Event(), patience_s=2):
+        pass
+
+
+def test_lock_that_was_lost_is_taken_anew(servers: Servers) -> None:
+    url = servers.timescale.url
+    with (
+        psycopg.connect(url, autocommit=True) as conn,
+        only_flow(url, "logs", 1, Event(), patience_s=2),
+    ):
+        [(former,)] = conn.execute(HOLDERS).fetchall()
+        conn.execute("SELECT pg_terminate_backend(%s)", [former])
+
+        def is_held_anew() -> bool:
+            return [pid for (pid,) in conn.execute(HOLDERS) if pid != former] != []
+
+        wait_until(is_held_anew, "the lock is taken anew", deadline_s=WAIT_S)
+        stopping = Event()
+        stopping.set()
+        with (
+            pytest.raises(FlowRunning, match="stop it first"),
+            only_flow(url, "logs", 1, stopping, patience_s=2),
+        ):
+            pass
+    with psycopg.connect(url) as conn:
+        wait_until(
+            lambda: not conn.execute(HOLDERS).fetchall(), "nobody holds it", deadline_s=WAIT_S
+        )
