@@ -1,8 +1,8 @@
 """sql-scale: what many logs and incidents cost the database: disk, statistics, searches, lists.
 
-On TimescaleDB's Apache 2 edition, which is what can be run here. It has neither columnstore, which
-takes several times less disk, nor continuous aggregates: there the statistics count the logs
-themselves. What aggregates would read is measured on plain tables of their rows, under their names.
+On TimescaleDB's Apache 2 edition, which is what can be run here. It has neither columnstore nor
+continuous aggregates: there the statistics count the logs themselves. What aggregates would read is
+measured on plain tables of their rows, under their names.
 """
 
 import asyncio

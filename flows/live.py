@@ -61,11 +61,12 @@ def run(settings: Settings, cluster: Cluster) -> None:
 
     with heard(stop):
         metrics.serve(settings)
-        _run(settings, cluster, stopping)
+        _read_alone(settings, cluster, stopping)
         log.info("flow stopped; everything read is stored")
 
 
-def _run(settings: Settings, cluster: Cluster, stopping: threading.Event) -> None:
+def _read_alone(settings: Settings, cluster: Cluster, stopping: threading.Event) -> None:
+    """Read the topic while no other flow does, until this one is told to stop."""
     announcer = Announcer(settings, stopping)
     store = RecoveryStore(settings.recovery_dir, cluster.process)
     with (

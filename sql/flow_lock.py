@@ -32,9 +32,19 @@ def only_flow(
     the connection be lost meanwhile, so is the lock, until it is taken anew; then the positions
     tell two flows apart.
     """
-    lock = _FlowLock(f"{topic}/{process}", partial(_connect, database_url, patience_s, stopping))
+    lock = _FlowLock(
+        f"{topic}/{process}",
+        partial(
+            connect,
+            database_url,
+            name="flow-lock",
+            autocommit=True,
+            patience_s=patience_s,
+            stopping=stopping,
+        ),
+    )
     for second in range(_WAIT_S + 1):
-        if lock.is_held():
+        if lock.hold():
             break
         if second == 0:
             log.warning("another flow reads the topic, waiting for it to end", topic=topic)
@@ -58,7 +68,7 @@ class _FlowLock:
         self.ending = Event()
         self._name = name
         self._connect = connect
-        self._conn: psycopg.Connection | None = connect()
+        self._conn: psycopg.Connection | None = None
         self._is_held = False
 
     def keep(self) -> None:
@@ -66,10 +76,10 @@ class _FlowLock:
         while not self.ending.wait(_BEAT_S):
             # Whoever stores something says that the database is away.
             with suppress(psycopg.Error, StorageError):
-                self.is_held()
+                self.hold()
 
-    def is_held(self) -> bool:
-        """Take the lock unless it is held; tell the server that its holder lives.
+    def hold(self) -> bool:
+        """Take the lock, or tell the server that its holder lives; return whether it is held.
 
         Raises psycopg.Error, StorageError: the connection is lost, and with it the lock.
         """
@@ -79,6 +89,7 @@ class _FlowLock:
             if self._is_held:
                 self._conn.execute(_SQL["tell_flow_lives"])
             else:
+                self._conn.execute(_SQL["notice_lost_clients"])
                 asked = self._conn.execute(_SQL["try_flow_lock"], {"lock": self._name})
                 [(self._is_held,)] = asked.fetchall()
         except BaseException:
@@ -92,11 +103,3 @@ class _FlowLock:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
-
-
-def _connect(database_url: str, patience_s: float, stopping: Event) -> psycopg.Connection:
-    conn = connect(
-        database_url, name="flow-lock", autocommit=True, patience_s=patience_s, stopping=stopping
-    )
-    conn.execute(_SQL["notice_lost_clients"])
-    return conn

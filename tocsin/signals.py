@@ -52,5 +52,5 @@ def unless_stopped(work: Callable[[], T], stopping: threading.Event) -> T:
 def _carry_out(work: Callable[[], T], outcome: "Future[T]") -> None:
     try:
         outcome.set_result(work())
-    except BaseException as error:  # noqa: BLE001  (raised where it is waited for)
+    except BaseException as error:  # noqa: BLE001  (the edge of a thread: raised in its caller's)
         outcome.set_exception(error)
