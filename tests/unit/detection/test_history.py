@@ -52,6 +52,14 @@ def test_a_wider_history_keeps_the_errors_of_its_windows() -> None:
     assert history.errors_between(1, 7) == counts[1:]
 
 
+def test_a_history_of_zeros_is_restored_at_its_own_lengths() -> None:
+    history = History(LENGTH, 3 * LENGTH)
+    restored = History.from_columns(LENGTH, 3 * LENGTH, history.columns())
+    restored.close(3 * LENGTH - 1, 5, 6, None, 0)
+    assert restored.errors_between(2 * LENGTH, 3 * LENGTH - 1) == [*[0] * (LENGTH - 1), 5]
+    assert restored.total_of(3 * LENGTH - 1) == 6
+
+
 def test_a_service_at_full_history_takes_less_than_8_kb() -> None:
     runs = list(closed_runs(synthetic_series()["edge-proxy"][:MINUTES]))
     detectors = [full_detector(f"service-{number}", runs) for number in range(3)]
