@@ -1,6 +1,7 @@
 """What a service keeps of its closed windows: counts, guarded baselines and marks, in rings."""
 
 from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -153,6 +154,11 @@ class History:
         for name, packed in zip(_RINGS, columns, strict=True):
             setattr(history, name, _unpack(packed, span if name == "_errors" else kept))
         return history
+
+
+def unpack_marks(columns: tuple[bytes, ...], kept: int) -> Sequence[int]:
+    """Return the marks of a history whose `columns` these are, by `window % kept`."""
+    return _unpack(columns[_RINGS.index("_marks")], kept)
 
 
 @lru_cache

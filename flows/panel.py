@@ -14,7 +14,7 @@ from msgspec import structs
 
 from flows.detector import Detector
 from flows.exact import apply_exactly
-from flows.history import BREACHED, FLAGGED, UNKNOWN
+from flows.history import FLAGGED, UNKNOWN, unpack_marks
 from flows.merging import TimedRun
 from flows.plans import Plan
 from flows.rows import IncidentRow
@@ -35,11 +35,10 @@ class _Judge:
     rows: its incidents by id. look_at: the clock at which it is next seen whether it can go back.
     """
 
-    __slots__ = ("look_at", "own", "resolved", "rows", "run_windows", "timeline")
+    __slots__ = ("look_at", "own", "resolved", "rows", "timeline")
 
     def __init__(self, timeline: SettingsTimeline) -> None:
         self.timeline = timeline
-        self.run_windows = max(settings.confirm_run_windows for settings in timeline.versions)
         self.own: Detector | None = None
         self.resolved: int | None = None
         self.rows: dict[str, IncidentRow] = {}
@@ -178,7 +177,7 @@ class _Bench:
             if _is_abnormal(own, judge.timeline):
                 continue
             mine, theirs = own.snapshot(), theirs or shared.snapshot()
-            if _agree(mine, theirs, judge.run_windows):
+            if _agree(mine, theirs, judge.timeline.versions[0].kept_windows):
                 self._share()
                 judge.drain()
                 judge.resolved = mine.incidents.resolved_window
@@ -261,36 +260,26 @@ def _is_abnormal(detector: Detector, timeline: SettingsTimeline) -> bool:
     return False
 
 
-def _agree(one: DetectorSnapshot, other: DetectorSnapshot, run_windows: int) -> bool:
-    """Tell whether two detectors will say the same, as long as nothing is abnormal."""
+def _agree(one: DetectorSnapshot, other: DetectorSnapshot, kept: int) -> bool:
+    """Tell whether two detectors will say the same, as long as nothing is abnormal.
+
+    Which windows breached may differ: what counts are runs up to the newest closed one, and where
+    that one breached, an incident is open.
+    """
     mine, theirs = one.incidents, other.incidents
     if (mine.silence, mine.newest_silence) != (theirs.silence, theirs.newest_silence):
         return False
     if one.windows is None or other.windows is None:
         return one.windows is other.windows
-    return _alike(one.windows, other.windows) and not _has_breach(one.windows, run_windows)
-
-
-def _alike(one: FrozenWindows, other: FrozenWindows) -> bool:
-    return (
-        (one.first, one.counters, one.previous, one.present, one.span, one.columns[:-1])
-        == (
-            other.first,
-            other.counters,
-            other.previous,
-            other.present,
-            other.span,
-            other.columns[:-1],
-        )
-    ) and all(
-        mark & _LEFT_OUT == theirs & _LEFT_OUT
-        for mark, theirs in zip(one.columns[-1], other.columns[-1], strict=True)
+    return _without_marks(one.windows) == _without_marks(other.windows) and (
+        _left_out(one.windows, kept) == _left_out(other.windows, kept)
     )
 
 
-def _has_breach(frozen: FrozenWindows, windows: int) -> bool:
-    marks = frozen.columns[-1]
-    newest = frozen.present.number - 2
-    return any(
-        marks[number % len(marks)] & BREACHED for number in range(newest - windows, newest + 1)
-    )
+def _without_marks(frozen: FrozenWindows) -> FrozenWindows:
+    return structs.replace(frozen, columns=frozen.columns[:-1], changed=())
+
+
+def _left_out(frozen: FrozenWindows, kept: int) -> list[int]:
+    """Return the marks that keep a window out of guarded baselines, by `window % kept`."""
+    return [mark & _LEFT_OUT for mark in unpack_marks(frozen.columns, kept)]

@@ -17,6 +17,7 @@ from tests.unit.detection.streams import SMALL, Tally, cut, streams
 from tocsin.detection import WINDOW_MS, DetectionSettings, Preset, SettingsTimeline
 
 Rows = dict[str, dict[str, Any]]
+NEVER = Decimal(900)
 CHANGE = WINDOW_MS * 45
 """Where a second version begins, in the midst of most streams."""
 
@@ -31,6 +32,7 @@ def candidates() -> st.SearchStrategy[list[SettingsTimeline]]:
         {
             "threshold_sigma": sigma,
             "minimum_count": st.sampled_from([0, 1, 2, 5]),
+            "confirm_sigma": st.sampled_from([Decimal("3.5"), NEVER]),
             "confirm_run_windows": st.sampled_from([1, 2, 3]),
             "calm_windows": st.sampled_from([1, 2, 3]),
             "preset": st.sampled_from(list(Preset)),
@@ -97,7 +99,19 @@ def together(
     return [told(rows.values()) for rows in panel.incidents()]
 
 
-@given(candidates(), streams(), st.data())
+@st.composite
+def spiky(draw: st.DrawFn) -> list[Tally]:
+    """Draw spikes with quiet between them, long enough that candidates go back to sharing."""
+    stretches = draw(
+        st.lists(st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(0, 25)), max_size=6)
+    )
+    errors = [1, 0, 1, 0, 1]
+    for windows, spike, quiet in stretches:
+        errors += [spike] * windows + [0] * quiet
+    return [Tally(window * WINDOW_MS, window, count, 4) for window, count in enumerate(errors)]
+
+
+@given(candidates(), streams() | spiky(), st.data())
 @settings(max_examples=150, deadline=None)
 def test_each_candidate_gets_the_incidents_that_it_gets_alone(
     timelines: list[SettingsTimeline], stream: list[Tally], data: st.DataObject
@@ -107,6 +121,18 @@ def test_each_candidate_gets_the_incidents_that_it_gets_alone(
     assert together(timelines, stream, borders, end_ms) == [
         alone(timeline, stream, end_ms) for timeline in timelines
     ]
+
+
+def test_candidate_goes_back_after_an_incident_that_nothing_confirmed() -> None:
+    spike = 6
+    counts = [1, 0, 1, 0, 1, 0, spike, *[0] * 30, spike, 0, 0, 0]
+    stream = [Tally(window * WINDOW_MS, window, errors, 4) for window, errors in enumerate(counts)]
+    unconfirmed = {"confirm_sigma": NEVER, "critical_sigma": NEVER}
+    timelines = [candidate(**unconfirmed), candidate(threshold_sigma=NEVER, **unconfirmed)]
+    end_ms = stream[-1].arrival_ms
+    expected = [alone(timeline, stream, end_ms) for timeline in timelines]
+    assert [len(rows) for rows in expected] == [2, 1]
+    assert together(timelines, stream, set(), end_ms) == expected
 
 
 def test_candidates_that_differ_in_thresholds_share_a_detector() -> None:
