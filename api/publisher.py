@@ -214,6 +214,8 @@ class Publisher:
                 **client_config(self._settings, "tocsin-api"),
                 "acks": "all",
                 "enable.idempotence": True,
+                # So it is given its number at once, and not when the first records wait for it.
+                "enable.sparse.connections": False,
                 # A producer's default, unlike a consumer's, is to have a missing topic created.
                 "allow.auto.create.topics": False,
                 "partitioner": PARTITIONER,

@@ -14,6 +14,7 @@ from bytewax._bytewax import cli_main
 from bytewax.inputs import Source
 from msgspec import Struct
 
+from flows import garbage
 from flows.bounded import RangeSource
 from flows.cause import cause_of
 from flows.course import Course
@@ -178,7 +179,8 @@ def _run(reading: Reading, candidates: Sequence[Candidate], course: Course) -> R
         reading.seen_before,
     )
     try:
-        cli_main(flow)
+        with garbage.searched_for_seldom():
+            cli_main(flow)
     except Exception as error:
         cause = cause_of(error)
         if cause is not None:

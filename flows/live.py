@@ -12,7 +12,7 @@ import structlog
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 
-from flows import metrics
+from flows import garbage, metrics
 from flows.announce import Announcer
 from flows.books import LiveBooks
 from flows.cause import cause_of
@@ -200,23 +200,25 @@ class _Reading:
         cluster = self._cluster
         ids_max = max(IDS_MAX // len(self._partitions), 1)
         seen_before = seen_in(self._settings, self._stopping, ids_max)
+        flow = build_flow(
+            source,
+            parse_batch,
+            detector_builder(books, known),
+            sinks,
+            known,
+            seen_before,
+            ids_max,
+        )
         try:
-            cli_main(
-                build_flow(
-                    source,
-                    parse_batch,
-                    detector_builder(books, known),
-                    sinks,
-                    known,
-                    seen_before,
-                    ids_max,
-                ),
-                workers_per_process=cluster.workers,
-                process_id=None if cluster.is_alone else cluster.process,
-                addresses=None if cluster.is_alone else list(cluster.addresses),
-                epoch_interval=timedelta(seconds=self._settings.epoch_s),
-                recovery_config=RecoveryConfig(self._store.path),
-            )
+            with garbage.searched_for_seldom():
+                cli_main(
+                    flow,
+                    workers_per_process=cluster.workers,
+                    process_id=None if cluster.is_alone else cluster.process,
+                    addresses=None if cluster.is_alone else list(cluster.addresses),
+                    epoch_interval=timedelta(seconds=self._settings.epoch_s),
+                    recovery_config=RecoveryConfig(self._store.path),
+                )
         except Exception as error:
             # Bytewax wraps what a step raises; a person wants the cause.
             cause = cause_of(error)

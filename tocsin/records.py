@@ -80,7 +80,7 @@ ServiceId = Annotated[str, Meta(min_length=1, max_length=128)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-class LogRecord(Struct, frozen=True, forbid_unknown_fields=True):
+class LogRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One log line as a producer sent it.
 
     timestamp: aware; when it happened, not when it arrived.
