@@ -5,16 +5,18 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, convert, field, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, convert, field, structs
+from msgspec.json import encode
 from sanic import HTTPResponse, Request
 
 from api.auth import Identity
 from api.bodies import json_answer
 from api.openapi import TOKEN, operation
-from api.paging import PAGE_NAMES, PAGE_PARAMETERS, Meta, page_of
+from api.paging import PAGE_NAMES, PAGE_PARAMETERS, Meta, Page, page_of
 from api.parameters import SERVICE_CHARACTERS_MAX, Parameters
 from api.problems import Refusal
 from api.sessions import Sessions
+from api.together import Together
 from api.totals import TOTAL_MAX, Totals
 from api.users import EMAIL_CHARACTERS_MAX
 from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
@@ -154,6 +156,7 @@ class Incidents:
         self._incidents = incidents
         self._sessions = sessions
         self._totals = Totals(incidents)
+        self._pages = Together(self._page)
 
     @operation(
         summary="List incidents, newest first",
@@ -171,13 +174,17 @@ class Incidents:
         identity = await self._sessions.require(request)
         parameters = Parameters(request, _NAMES)
         page = page_of(parameters)
-        wanted = _filter(parameters, identity)
+        return json_answer(await self._pages.get((_filter(parameters, identity), page)))
+
+    async def _page(self, asked: tuple[IncidentFilter, Page]) -> Raw:
+        """Return a page as it is answered, whoever asks."""
+        wanted, page = asked
         rows, total = await self._totals.page(wanted, page)
         meta = IncidentMeta(
             **structs.asdict(page.meta(min(total, TOTAL_MAX))),
             total_relation=UNSET if total <= TOTAL_MAX else "gte",
         )
-        return json_answer(IncidentPage([incident_of(row) for row in rows], meta))
+        return Raw(encode(IncidentPage([incident_of(row) for row in rows], meta)))
 
     @operation(
         summary="Get an incident",
