@@ -10,6 +10,8 @@ What late records had added until then can't be told from the rows. It is left o
 """
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Final
 
 from msgspec import structs
 
@@ -29,6 +31,8 @@ from tocsin.detection import (
     Severity,
 )
 from tocsin.records import AHEAD_MS_MAX
+
+_LAG_MS_MAX: Final = 10 * WINDOW_MS
 
 
 def window_as_of(since_ms: int) -> int:
@@ -94,11 +98,14 @@ def _was_there(ours: Rows, present: WindowRow, number: int, since_ms: int) -> bo
     """Tell whether the service's first record came before an idle clock could leave it behind.
 
     A row knows the last record that was counted when it was written. A flow that caught up wrote
-    many windows at once; so a service is also taken to have been there if it began well before.
+    many windows at once; so a service is also taken to have been there if it began well before,
+    unless its records came long after their time: then they are of the past, but not from it.
     """
-    if present.first_start_ms + AHEAD_MS_MAX < since_ms:
+    earliest = min(ours.values(), key=attrgetter("arrival_ms"))
+    if earliest.arrival_ms < (number + 2) * WINDOW_MS:
         return True
-    return min(row.arrival_ms for row in ours.values()) < (number + 2) * WINDOW_MS
+    lag_ms = earliest.arrival_ms - earliest.clock_start_ms
+    return present.first_start_ms + AHEAD_MS_MAX < since_ms and lag_ms < _LAG_MS_MAX
 
 
 def _newest(

@@ -59,7 +59,10 @@ class Course:
         """Return an arrival that a partition's silent services are told in the end, if any."""
         if self.has_ended_early:
             return None
-        return self.reached_ms.get(partition) if self.until_ms is None else self.until_ms
+        reached_ms = self.reached_ms.get(partition)
+        # The last record may have come since the time was read that nothing more had come until.
+        known = [at_ms for at_ms in (reached_ms, self.until_ms) if at_ms is not None]
+        return max(known, default=None)
 
     @property
     def end_of_range_ms(self) -> int:
@@ -67,4 +70,4 @@ class Course:
         reached = self.reached_ms.values()
         if self.has_ended_early:
             return min(reached, default=0) + 1
-        return max(reached, default=0) + 1 if self.until_ms is None else self.until_ms
+        return max(max(reached, default=0) + 1, self.until_ms or 0)

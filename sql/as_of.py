@@ -78,7 +78,7 @@ def arrivals(
 
 
 def counted_between(conn: psycopg.Connection, begin_ms: int, end_ms: int) -> int:
-    """Return how many records the windows of a span have counted."""
+    """Return how many records the windows of a span have counted, of those that came in it."""
     return int(_one(conn, "count_records_between", {"begin_ms": begin_ms, "end_ms": end_ms})[0])
 
 

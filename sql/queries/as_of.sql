@@ -83,10 +83,11 @@ WHERE arrival >= to_timestamp(%(begin_ms)s / 1000.0)
   AND arrival < to_timestamp(%(end_ms)s / 1000.0);
 
 -- name: count_records_between
--- Of the windows that lie in a span as a whole, of which the logs may be gone.
+-- Of the windows that lie in a span as a whole and were counted in it, of which the logs may be gone.
 SELECT coalesce(sum(total + late_total), 0)::bigint
 FROM error_windows
 WHERE window_start >= to_timestamp(%(begin_ms)s / 1000.0)
+  AND arrival < to_timestamp(%(end_ms)s / 1000.0)
   AND window_start < to_timestamp(%(end_ms)s / 1000.0) - INTERVAL '2 minutes';
 
 -- name: select_topic
