@@ -14,7 +14,7 @@ from msgspec import structs
 
 from flows.detector import Detector
 from flows.exact import apply_exactly
-from flows.history import FLAGGED, UNKNOWN, unpack_marks
+from flows.history import BREACHED, FLAGGED, UNKNOWN, unpack_marks
 from flows.merging import TimedRun
 from flows.plans import Plan
 from flows.rows import IncidentRow
@@ -263,16 +263,19 @@ def _is_abnormal(detector: Detector, timeline: SettingsTimeline) -> bool:
 def _agree(one: DetectorSnapshot, other: DetectorSnapshot, kept: int) -> bool:
     """Tell whether two detectors will say the same, as long as nothing is abnormal.
 
-    Which windows breached may differ: what counts are runs up to the newest closed one, and where
-    that one breached, an incident is open.
+    Which windows breached may differ, for what counts are runs up to the newest closed one. Where
+    that one breached, an incident is open, but not where it was taken up unjudged.
     """
     mine, theirs = one.incidents, other.incidents
     if (mine.silence, mine.newest_silence) != (theirs.silence, theirs.newest_silence):
         return False
     if one.windows is None or other.windows is None:
         return one.windows is other.windows
+    marks, others = (unpack_marks(frozen.columns, kept) for frozen in (one.windows, other.windows))
+    if marks[(one.windows.present.number - 2) % kept] & BREACHED:
+        return False
     return _without_marks(one.windows) == _without_marks(other.windows) and (
-        _left_out(one.windows, kept) == _left_out(other.windows, kept)
+        _left_out(marks) == _left_out(others)
     )
 
 
@@ -280,6 +283,6 @@ def _without_marks(frozen: FrozenWindows) -> FrozenWindows:
     return structs.replace(frozen, columns=frozen.columns[:-1], changed=())
 
 
-def _left_out(frozen: FrozenWindows, kept: int) -> list[int]:
-    """Return the marks that keep a window out of guarded baselines, by `window % kept`."""
-    return [mark & _LEFT_OUT for mark in unpack_marks(frozen.columns, kept)]
+def _left_out(marks: Sequence[int]) -> list[int]:
+    """Return what of the marks keeps a window out of guarded baselines."""
+    return [mark & _LEFT_OUT for mark in marks]

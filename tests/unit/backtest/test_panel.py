@@ -13,6 +13,7 @@ from flows.merging import Merging
 from flows.panel import Panel
 from flows.plans import plans_of
 from flows.rows import IncidentRow, Run
+from flows.snapshot import DetectorSnapshot
 from tests.unit.detection.streams import SMALL, Tally, cut, streams
 from tocsin.detection import WINDOW_MS, DetectionSettings, Preset, SettingsTimeline
 
@@ -63,16 +64,23 @@ def told(rows: Iterable[IncidentRow]) -> Rows:
     }
 
 
-def alone(timeline: SettingsTimeline, stream: Sequence[Tally], end_ms: int) -> Rows:
+def feed(detector: Detector, tally: Tally) -> None:
+    for number in range(tally.errors + tally.others):
+        error, at_ms = number < tally.errors, tally.arrival_ms
+        detector.apply(Run(tally.window, 1, int(error), at_ms, at_ms, (detector.offset or 0) + 1))
+
+
+def alone(
+    timeline: SettingsTimeline,
+    stream: Sequence[Tally],
+    end_ms: int,
+    start: DetectorSnapshot | None = None,
+) -> Rows:
     """What a detector says when every record is judged alone."""
-    detector, rows = Detector("service", timeline), []
-    offset = 0
+    detector = Detector.restore(start, timeline) if start else Detector("service", timeline)
+    rows = []
     for tally in stream:
-        for number in range(tally.errors + tally.others):
-            error = number < tally.errors
-            at_ms = tally.arrival_ms
-            detector.apply(Run(tally.window, 1, int(error), at_ms, at_ms, offset))
-            offset += 1
+        feed(detector, tally)
         rows += detector.drain().incidents
     detector.advance(end_ms)
     rows += detector.drain().incidents
@@ -80,11 +88,15 @@ def alone(timeline: SettingsTimeline, stream: Sequence[Tally], end_ms: int) -> R
 
 
 def together(
-    timelines: Sequence[SettingsTimeline], stream: list[Tally], borders: set[int], end_ms: int
+    timelines: Sequence[SettingsTimeline],
+    stream: list[Tally],
+    borders: set[int],
+    end_ms: int,
+    start: DetectorSnapshot | None = None,
 ) -> list[Rows]:
     """What a panel says of all candidates, of runs cut anywhere and merged again."""
     idle_ms = timelines[0].versions[0].idle_ms
-    panel = Panel("service", timelines, plans_of(timelines))
+    panel = Panel("service", timelines, plans_of(timelines), start)
     merging = Merging(idle_ms)
     errors = [tally.arrival_ms for tally in stream for _ in range(tally.errors)]
     for batch in cut(stream, borders, idle_ms):
@@ -133,6 +145,26 @@ def test_candidate_goes_back_after_an_incident_that_nothing_confirmed() -> None:
     expected = [alone(timeline, stream, end_ms) for timeline in timelines]
     assert [len(rows) for rows in expected] == [2, 1]
     assert together(timelines, stream, set(), end_ms) == expected
+
+
+def test_candidate_taken_up_after_a_breach_that_it_has_not_judged_counts_it_in_a_run() -> None:
+    breach, straggling = 8, 9
+    quiet = candidate(threshold_sigma=NEVER, confirm_sigma=NEVER, critical_sigma=NEVER)
+    runs = candidate(confirm_sigma=NEVER, critical_sigma=NEVER, confirm_run_windows=2)
+    live = Detector("service", quiet)
+    for window, errors in enumerate([1, 0, 1, 0, 1, 0, 1, 0, 9, 0]):
+        feed(live, Tally(window * WINDOW_MS, window, errors, 4))
+    live.drain()
+    start = live.snapshot()
+    assert start.windows is not None
+    assert start.windows.previous.number == breach
+    stream = [Tally(window * WINDOW_MS, window, 0, 4) for window in (10, 11, 12, 13)]
+    stream.insert(1, Tally(10 * WINDOW_MS, straggling, 9, 0))
+    end_ms = stream[-1].arrival_ms
+    expected = [alone(timeline, stream, end_ms, start) for timeline in (quiet, runs)]
+    [incident] = expected[1].values()
+    assert incident["confirmed_start_ms"] == straggling * WINDOW_MS
+    assert together([quiet, runs], stream, {1, 2, 3, 4}, end_ms, start) == expected
 
 
 def test_candidates_that_differ_in_thresholds_share_a_detector() -> None:
