@@ -6,6 +6,7 @@ it if that is later. Without `partition` all are of one.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,6 @@ from tocsin.errors import FileUnusable
 from tocsin.records import EPOCH, LEVELS, RecordId, ServiceId
 
 ROWS_AT_ONCE: Final = 20_000
-LINE_BYTES_MAX: Final = 1024 * 1024
 _NEEDED: Final = ("timestamp", "service_id", "level")
 _OPTIONAL: Final = ("arrival", "partition", "id")
 _LINES: Final = (".ndjson", ".jsonl", ".json")
@@ -73,7 +73,7 @@ def _line_rows(path: Path, size: int) -> Rows:
                         rows.append(_row(path, number, line))
                 # Of a pipe it is not known.
                 yield rows, raw.tell() / size if raw.seekable() else 0.0
-    except (OSError, EOFError, zstd.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, zstd.ZstdError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileUnusable(f"{path}: cannot be read after line {number}: {reason}") from None
 
@@ -133,7 +133,7 @@ def _parquet_rows(path: Path) -> Rows:
         _text(path, schema, "service_id"),
         _text(path, schema, "level"),
         _time(path, schema, "arrival", 1000),
-        pl.col("partition").cast(pl.Int64)
+        pl.col("partition").cast(pl.Int64).fill_null(0)
         if "partition" in schema
         else pl.lit(0).alias("partition"),
         _text(path, schema, "id"),

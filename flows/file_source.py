@@ -13,10 +13,13 @@ from flows.topic_range import moment
 from tocsin.batches import DeadLetter, RecordBatch
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import FileUnusable
-from tocsin.records import Refused, refuse_untimely
+from tocsin.records import AGE_DAYS_MAX, Refused, refuse_untimely
 
 _PART = "files"
 SERVICE_CHARS_MAX: Final = 128
+_GAP_MS_MAX: Final = AGE_DAYS_MAX * 86_400_000
+_END_OF_TIME_MS: Final = 253_402_300_799_999
+"""The last moment of the year 9999: no later one has a name."""
 
 
 class FileSource(FixedPartitionedSource[RecordBatch, None]):
@@ -48,6 +51,7 @@ class _Reading:
         self._to_ms = to_ms
         self._course = course
         self._offset = 0
+        self._newest_ms: dict[int, int] = {}
 
     def batches(self) -> Iterator[RecordBatch]:
         for number, path in enumerate(self._paths):
@@ -67,15 +71,16 @@ class _Reading:
                 if batch is not None:
                     yield batch
                 batch = growing[partition] = RecordBatch.empty(1, partition, self._offset)
-            self._append(batch, row, arrival_ms)
+            self._append(path, batch, row, arrival_ms)
         yield from growing.values()
 
     def _arrival(self, row: Row) -> int:
         event_us, _, _, arrival_ms, partition, _ = row
-        if arrival_ms is None:
+        if arrival_ms is None or arrival_ms > _END_OF_TIME_MS:
             # In the order of the lines, and never back.
             own_ms = 0 if event_us is None else event_us // 1000
-            return max(self._course.reached_ms.get(partition, 0), own_ms)
+            before_ms = self._course.reached_ms.get(partition, 0)
+            return max(before_ms, own_ms if own_ms <= _END_OF_TIME_MS else 0)
         return arrival_ms
 
     def _goes_on(self, path: Path, partition: int, arrival_ms: int) -> bool:
@@ -92,12 +97,12 @@ class _Reading:
     def _is_scored(self, arrival_ms: int) -> bool:
         return self._from_ms is None or arrival_ms >= self._from_ms
 
-    def _append(self, batch: RecordBatch, row: Row, arrival_ms: int) -> None:
+    def _append(self, path: Path, batch: RecordBatch, row: Row, arrival_ms: int) -> None:
         course, partition = self._course, batch.partition
         course.reached_ms[partition] = batch.read_until_ms = arrival_ms
         if self._is_scored(arrival_ms):
             course.scored_from.setdefault(partition, self._offset)
-            if course.begin_ms is None:
+            if course.begin_ms is None and arrival_ms:  # at 0 is what has no time
                 course.begin_ms = arrival_ms if self._from_ms is None else self._from_ms
         reason = _reason(row, arrival_ms)
         if reason is not None:
@@ -105,6 +110,7 @@ class _Reading:
                 DeadLetter(partition, self._offset, arrival_ms, reason, None, b"")
             )
         else:
+            self._refuse_gap(path, partition, arrival_ms)
             event_us, service_id, level, _, _, id_ = row
             batch.event_us.append(event_us)  # type: ignore[arg-type]  # nothing is wrong with it
             batch.service_id.append(service_id)  # type: ignore[arg-type]  # nor with it
@@ -116,6 +122,19 @@ class _Reading:
             batch.offset.append(self._offset)
         self._offset += 1
         batch.next_offset = self._offset
+
+    def _refuse_gap(self, path: Path, partition: int, arrival_ms: int) -> None:
+        """Refuse a scored record years after the one before it: minutes in between are kept."""
+        if not self._is_scored(arrival_ms):
+            return
+        before_ms = self._newest_ms.get(partition, arrival_ms)
+        self._newest_ms[partition] = arrival_ms
+        if arrival_ms - before_ms > _GAP_MS_MAX:
+            raise FileUnusable(
+                f"{path}: a record that arrived {moment(arrival_ms)} comes more than"
+                f" {AGE_DAYS_MAX} days after one of {moment(before_ms)}: mend its time, or leave"
+                " one of them out by --from or --to"
+            )
 
 
 def _reason(row: Row, arrival_ms: int) -> str | None:

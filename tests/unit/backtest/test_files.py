@@ -62,6 +62,10 @@ WRITE: dict[str, Callable[[Path, list[Record]], Any]] = {
 }
 
 
+DAMAGED = gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20
+"""A gzip file's header, and what is no compressed data."""
+
+
 def judged(path: Path, *paths: Path, asked: Asked | None = None) -> Replay:
     return backtest_files([path, *paths], asked or Asked(), [default_candidate()], Course())
 
@@ -111,6 +115,35 @@ def test_bad_records_are_put_aside(tmp_path: Path, name: str) -> None:
     assert (replay.records, replay.dead_letters) == (1, 4)
 
 
+@pytest.mark.parametrize("odd", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_record_years_from_the_others_is_named_unless_the_range_leaves_it_out(
+    tmp_path: Path, odd: str
+) -> None:
+    path = tmp_path / "r.ndjson"
+    line, others = as_lines([record(0) | {"timestamp": odd}]), as_lines(history())
+    path.write_bytes(line + others if odd < "2" else others + line)
+    with pytest.raises(FileUnusable, match="comes more than 366 days after one of"):
+        judged(path)
+    around = Asked(START_MS - 3_600_000, START_MS + 3_600_000)
+    assert judged(path, asked=around).records == 90
+
+
+def test_time_that_no_calendar_has_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "r.ndjson"
+    beyond = record(0) | {"timestamp": "9999-12-31T23:59:59-14:00"}
+    path.write_bytes(as_lines([beyond, *history()]))
+    replay = judged(path)
+    assert (replay.records, replay.dead_letters) == (90, 1)
+    assert replay.begin_ms == START_MS
+
+
+def test_parquet_without_partitions_in_some_rows_has_them_on_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    as_parquet(path, [one | {"partition": None} for one in history()] + [{"partition": 1}])
+    replay = judged(path)
+    assert (replay.records, replay.dead_letters) == (90, 1)
+
+
 def test_every_candidate_is_judged_in_one_pass(tmp_path: Path) -> None:
     path = tmp_path / "r.ndjson"
     path.write_bytes(as_lines(history()))
@@ -136,7 +169,12 @@ def test_stopped_backtest_gives_what_it_has(tmp_path: Path) -> None:
         ("r.ndjson", b'{"service_id": "a", "level": "INFO"}\n', "line 1 is no record"),
         ("r.ndjson", b"\xff\n", "line 1 is no record"),
         ("r.ndjson.gz", b"no gzip", "cannot be read after line 0"),
-        ("r.ndjson.gz", gzip.compress(as_lines(history()))[:-9], "cannot be read after line"),
+        (
+            "r.ndjson.gz",
+            gzip.compress(as_lines(history()), mtime=0)[:-9],
+            "cannot be read after line",
+        ),
+        ("r.ndjson.gz", DAMAGED, "cannot be read after line 0: Error -3 while decompressing"),
         ("r.ndjson.zst", b"no zstd", "cannot be read after line 0"),
         ("r.parquet", b"no parquet", "cannot be read as Parquet"),
     ],
