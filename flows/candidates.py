@@ -119,7 +119,7 @@ def read_file(path: Path) -> list[Change]:
         document = tomllib.loads(path.read_bytes().decode(), parse_float=str)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of a number of thousands of digits, too
         raise SettingsError(f"{path}: is no TOML: {error}") from None
     try:
         return read_document(document)
@@ -158,10 +158,13 @@ def _named(table: dict[str, Any]) -> Change:
     name = table.get("name")
     if not isinstance(name, str) or not (1 <= len(name) <= 100 and name.isprintable()):
         raise SettingsError("candidate: give each a name of 1 to 100 printable characters")
-    changes = [(None, _values(table.get("settings", {})))]
+    changes: list[tuple[str | None, dict[str, Raw]]] = [(None, _values(table.get("settings", {})))]
     for override in table.get("overrides", []):
         _known_keys(override, {"services", "settings"})
-        changes.append((override.get("services"), _values(override.get("settings", {}))))
+        services = override.get("services")
+        if not isinstance(services, str):
+            raise SettingsError("overrides: give each a pattern, as services = 'batch-*'")
+        changes.append((services, _values(override.get("settings", {}))))
     return Change(name, tuple(changes))
 
 

@@ -88,7 +88,7 @@ def of_services(labels: Labels, services: Iterable[str], where: str) -> tuple[La
 def _json_rows(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
     try:
         raws = msgspec.json.decode(content, type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LabelsError(f"{path}: is no JSON array of labels: {error}") from None
     for number, raw in enumerate(raws, 1):
         place = f"{path}, label {number}"
@@ -137,12 +137,16 @@ def _csv_row(place: str, row: Mapping[str | None, Any]) -> _Row:
 
 
 def _time_ms(place: str, name: str, given: str | int) -> int:
-    if isinstance(given, int) or given.isdecimal():
-        return int(given)
     try:
-        return (msgspec.convert(given, _AwareTime) - EPOCH) // timedelta(milliseconds=1)
-    except msgspec.ValidationError:
+        if isinstance(given, int) or given.isdecimal():
+            at_ms = int(given)
+        else:
+            at_ms = (msgspec.convert(given, _AwareTime) - EPOCH) // timedelta(milliseconds=1)
+        EPOCH + timedelta(milliseconds=at_ms)  # beyond the year 9999 there is none
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        shown = repr(given) if isinstance(given, int) else repr(given[:40])
         raise LabelsError(
-            f"{place}: {name}: {given[:40]!r} is no time, give one as 2026-03-02T08:00:00Z, or"
+            f"{place}: {name}: {shown} is no time, give one as 2026-03-02T08:00:00Z, or"
             " milliseconds since 1970"
         ) from None
+    return at_ms

@@ -113,6 +113,9 @@ def test_file_names_a_grid_and_candidates_of_its_own(tmp_path: Path) -> None:
     assert (batch.minimum_count, batch.preset) == (50, Preset.PLAIN)
 
 
+OVERRIDE = "[[candidate]]\nname = 'a'\n[[candidate.overrides]]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -124,7 +127,12 @@ def test_file_names_a_grid_and_candidates_of_its_own(tmp_path: Path) -> None:
         ("[[candidate]]\nname = 'a'\nsetting = {}", "setting: not known, did you mean settings?"),
         ("candidate = 3", "write [grid] with lists"),
         ("grid = 3", "write [grid] with lists"),
+        ("[grid]\nsigma = [" + "1" * 5000 + "]", "is no TOML"),
+        ("a = " + "[" * 3000, "is no TOML"),
+        (OVERRIDE + "services = ['batch-*']", "overrides: give each a pattern"),
+        (OVERRIDE + "settings = {minimum_count = 3}", "overrides: give each a pattern"),
     ],
+    ids=lambda value: ascii(value)[:40],
 )
 def test_file_that_cannot_be_tried_is_named_with_what_is_wrong(
     tmp_path: Path, text: str, what: str
