@@ -15,6 +15,7 @@ from tocsin.cli_course import (
     ToOption,
     read_asked,
     shown_course,
+    topic_named,
 )
 from tocsin.cli_scores import (
     HtmlOption,
@@ -128,7 +129,9 @@ def _reader(
         return lambda tried, course: backtest_files(files, asked, tried, course)
     if logs:
         return lambda tried, course: backtest_logs(settings, asked, tried, course)
-    own = settings if topic is None else msgspec.structs.replace(settings, topic=topic)
+    own = settings
+    if topic is not None:
+        own = msgspec.structs.replace(settings, topic=topic_named("--topic", topic))
     return lambda tried, course: backtest_topic(own, asked, tried, course)
 
 

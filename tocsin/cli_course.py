@@ -3,6 +3,7 @@
 It ends on Ctrl-C and SIGTERM.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from tocsin.cli_times import read_time
 from tocsin.errors import SettingsError
 from tocsin.records import EPOCH
+from tocsin.settings import TOPIC_NAME
 from tocsin.signals import heard
 
 if TYPE_CHECKING:
@@ -47,6 +49,13 @@ def read_asked(start: str | None, end: str | None, offsets: str | None) -> "Aske
     if from_ms is not None and to_ms is not None and from_ms >= to_ms:
         raise SettingsError("--from: is not before --to")
     return Asked(from_ms, to_ms)
+
+
+def topic_named(option: str, topic: str) -> str:
+    """Return a topic's name. Raises SettingsError for what cannot be one."""
+    if not re.match(TOPIC_NAME, topic) or topic in {".", ".."}:
+        raise SettingsError(f"{option}: {topic[:40]!r} is no topic's name")
+    return topic
 
 
 def _ms(option: str, text: str) -> int:

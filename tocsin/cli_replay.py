@@ -13,10 +13,11 @@ from tocsin.cli_course import (
     ToOption,
     read_asked,
     shown_course,
+    topic_named,
 )
 from tocsin.errors import BrokerError, NotSent, SettingsError
 from tocsin.log import configure_logging
-from tocsin.settings import TOPIC_NAME, Settings, load_settings
+from tocsin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from flows.replay import Sent
@@ -63,7 +64,11 @@ def replay(
     from flows.topic_range import resolve
 
     factor, asked = read_speed(speed), read_asked(start, end, offsets)
-    read = settings if topic is None else structs.replace(settings, topic=_named("--topic", topic))
+    read = (
+        settings
+        if topic is None
+        else structs.replace(settings, topic=topic_named("--topic", topic))
+    )
     sent_to = _target(settings, to_topic, to_bootstrap)
     source = find_source(read)
     topic_range = resolve(read, asked)
@@ -80,17 +85,13 @@ def replay(
     _tell(sent, ends, target, has_ended_early=course.has_ended_early)
 
 
-def _named(option: str, topic: str) -> str:
-    if not re.match(TOPIC_NAME, topic):
-        raise SettingsError(f"{option}: {topic[:40]!r} is no topic's name")
-    return topic
-
-
 def _target(settings: Settings, topic: str, bootstrap: str | None) -> Settings:
     if bootstrap is not None and not _BROKERS.fullmatch(bootstrap):
         raise SettingsError(f"--to-bootstrap: {bootstrap[:40]!r} is no HOST:PORT")
     brokers = bootstrap or settings.kafka_bootstrap
-    return structs.replace(settings, topic=_named("--to-topic", topic), kafka_bootstrap=brokers)
+    return structs.replace(
+        settings, topic=topic_named("--to-topic", topic), kafka_bootstrap=brokers
+    )
 
 
 def _tell(sent: "Sent", ends: dict[int, int], target: "Place", *, has_ended_early: bool) -> None:

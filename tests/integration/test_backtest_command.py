@@ -130,6 +130,8 @@ def test_what_cannot_be_read_is_said_in_one_line(filled: Line, tmp_path: Path) -
         (["--offsets", "0-5"], "--offsets: '0-5' is not PARTITION:BEGIN-END"),
         (["--base", "mine"], "--base is 'mine': give live or default"),
         (["--sigma", "3", "--set", "sigma=4"], "threshold_sigma: given twice"),
+        (["--topic", ""], "--topic: '' is no topic's name"),
+        (["--topic", ".."], "--topic: '..' is no topic's name"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(words: list[str], told: str) -> None:
