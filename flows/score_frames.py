@@ -79,6 +79,9 @@ LABELS: Final[dict[str, Any]] = {
 }
 """A row for each candidate and label: whether it was found, and how soon."""
 
+TABLES: Final = ("scores", "incidents", "labels")
+"""Their names, in files and as files."""
+
 
 def scores_frame(cards: Iterable[Scorecard]) -> pl.DataFrame:
     """Return the scores of every view, with a column for each setting that candidates differ in."""
@@ -117,6 +120,11 @@ def varied_settings(card: Scorecard) -> dict[str, dict[str, Value]]:
     return {name: {own: _value(one, own) for own in varied} for name, one in newest.items()}
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """Return the files that `write_parquet` writes."""
+    return [folder / f"{name}.parquet" for name in TABLES]
+
+
 def write_parquet(folder: Path, cards: Sequence[Scorecard]) -> None:
     """Write `scores.parquet` of every view, `incidents.parquet`, `labels.parquet` of the first.
 
@@ -124,8 +132,8 @@ def write_parquet(folder: Path, cards: Sequence[Scorecard]) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in _frames(cards).items():
-            frame.write_parquet(folder / f"{name}.parquet")
+        for path, frame in zip(parquet_files(folder), _frames(cards).values(), strict=True):
+            frame.write_parquet(path)
     except OSError as error:
         raise TocsinError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
@@ -160,11 +168,8 @@ def json_of(cards: Sequence[Scorecard]) -> bytes:
 
 
 def _frames(cards: Sequence[Scorecard]) -> dict[str, pl.DataFrame]:
-    return {
-        "scores": scores_frame(cards),
-        "incidents": incidents_frame(cards[0]),
-        "labels": labels_frame(cards[0]),
-    }
+    frames = (scores_frame(cards), incidents_frame(cards[0]), labels_frame(cards[0]))
+    return dict(zip(TABLES, frames, strict=True))
 
 
 def _concat(schema: dict[str, Any], parts: Iterable[list[dict[str, Any]]]) -> pl.DataFrame:

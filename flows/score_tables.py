@@ -1,9 +1,9 @@
 """A backtest's scores as tables in a terminal, eighty columns wide."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,9 +14,10 @@ from flows.scoring import Measures
 CANDIDATES_MAX: Final = 20
 SERVICES_MAX: Final = 10
 _NONE: Final = "-"
+_WHOLE_WIDTH: Final = 1_000_000
 
 
-def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
+def tables(cards: Iterable[Scorecard], width: int = 80) -> Iterator[RenderableType]:
     """Return what is to be shown of every view; of services only in the first."""
     for number, card in enumerate(cards):
         moment = (
@@ -24,10 +25,10 @@ def tables(cards: Iterable[Scorecard]) -> Iterator[RenderableType]:
         )
         count = len(card.labels.incidents)
         yield _title(f"{moment}: {count} label{'' if count == 1 else 's'}")
-        yield _scores(card)
+        yield from _scores(card, width)
         if card.others:
             yield _title(f"{moment} against {card.base.candidate.name}")
-            yield _changes(card)
+            yield from _changes(card, width)
         left_out = len(card.candidates) - CANDIDATES_MAX
         if left_out > 0:
             yield f"{left_out} more settings: the page and the files have them"
@@ -45,22 +46,42 @@ def seconds(value: float | None) -> str:
     return _NONE if value is None else f"{value:.0f} s"
 
 
-def _scores(card: Scorecard) -> Table:
-    table = _table("settings", *_HEADS)
-    for score in _shown(card):
-        table.add_row(
-            Text(_printable(score.candidate.name)), *(show(score.total) for show in _CELLS)
-        )
-    return table
+def _scores(card: Scorecard, width: int) -> Iterator[RenderableType]:
+    rows = {score.candidate.name: [show(score.total) for show in _CELLS] for score in _shown(card)}
+    return _of_settings(_HEADS, rows, width)
 
 
-def _changes(card: Scorecard) -> Table:
-    table = _table("settings", "new", "gone", "earlier", "later")
-    for score in _shown(card):
-        if score.changes is not None:
-            cells = (str(count) for count in told(score.changes).values())
-            table.add_row(Text(_printable(score.candidate.name)), *cells)
-    return table
+def _changes(card: Scorecard, width: int) -> Iterator[RenderableType]:
+    rows = {
+        score.candidate.name: [str(count) for count in told(score.changes).values()]
+        for score in _shown(card)
+        if score.changes is not None
+    }
+    return _of_settings(("new", "gone", "earlier", "later"), rows, width)
+
+
+def _of_settings(
+    heads: Sequence[str], rows: dict[str, list[str]], width: int
+) -> Iterator[RenderableType]:
+    """Yield a table by settings; where a word of them has no room in it, they stand above it.
+
+    Nothing is folded within a word: of `min-count=50` there would be `min-count=5`, another one.
+    """
+    table = _table("settings", heads, rows.items())
+    if _least_width(table) > width:
+        numbers = {name: str(number) for number, name in enumerate(rows, 1)}
+        yield from (Text(f"{number}: {_printable(name)}") for name, number in numbers.items())
+        table = _table("no.", heads, ((numbers[name], cells) for name, cells in rows.items()))
+    has_room = _least_width(table) <= width
+    for column in table.columns[1:]:
+        column.no_wrap = has_room
+    yield table
+
+
+def _least_width(table: Table) -> int:
+    """Return how wide a table is that breaks no word."""
+    console = Console(width=_WHOLE_WIDTH)
+    return console.measure(table).minimum
 
 
 def _services(card: Scorecard) -> Iterator[RenderableType]:
@@ -74,7 +95,7 @@ def _services(card: Scorecard) -> Iterator[RenderableType]:
     names = " / ".join(score.candidate.name for score in pair)
     heads = ("labels", "incidents", "hits", "false", "detect med.")
     yield _title(f"by service: {names}")
-    table = _table("service", *heads)
+    rows = []
     for service_id in services[:SERVICES_MAX]:
         own = [score.by_service.get(service_id) for score in pair]
         labels = str(sum(one.service_id == service_id for one in card.labels.incidents))
@@ -84,9 +105,9 @@ def _services(card: Scorecard) -> Iterator[RenderableType]:
             lambda one: str(one.false),
             lambda one: seconds(one.detect_median_s),
         )
-        cells = (" / ".join(show(one) if one else "0" for one in own) for show in shows)
-        table.add_row(Text(_printable(service_id)), labels, *cells)
-    yield table
+        cells = [" / ".join(show(one) if one else "0" for one in own) for show in shows]
+        rows.append((service_id, [labels, *cells]))
+    yield _table("service", heads, rows)
     left_out = len(services) - SERVICES_MAX
     if left_out > 0:
         yield f"{left_out} more services: the files have them"
@@ -115,11 +136,13 @@ def _title(text: str) -> Text:
     return Text(_printable(text), style="bold")
 
 
-def _table(first: str, *heads: str) -> Table:
+def _table(first: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> Table:
     table = Table(padding=(0, 0, 0, 1))
     table.add_column(first, overflow="fold")
     for head in heads:
         table.add_column(head, justify="right")
+    for name, cells in rows:
+        table.add_row(Text(_printable(name)), *cells)
     return table
 
 

@@ -200,6 +200,8 @@ def read_whole_ledger(database_url: str, prefix: str) -> Ledger:
 
     Raises NotFound where there is none, or more than one.
     """
+    if not prefix.strip():
+        raise NotFound("give an incident's id, or how only that one begins")
 
     async def read(reader: Reader) -> Ledger:
         incidents = IncidentTable(reader)

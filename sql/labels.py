@@ -68,6 +68,8 @@ class LabelTable:
 
     async def find_incident(self, prefix: str) -> str:
         """Return the id that begins like this. Raises NotFound where none does, or several."""
+        if not prefix.strip():
+            raise NotFound("give an incident's id, or how only that one begins")
         values = {"prefix": prefix}
         ids: list[str] = []
         if _PREFIX.fullmatch(prefix):

@@ -17,10 +17,12 @@ from tocsin.cli_course import (
     shown_course,
     topic_named,
 )
+from tocsin.cli_outputs import OverwriteOption
 from tocsin.cli_scores import (
     HtmlOption,
     JsonOption,
     LabelsOption,
+    Outputs,
     ParquetOption,
     Report,
     UnlabelledOption,
@@ -30,6 +32,7 @@ from tocsin.cli_scores import (
 )
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
+from tocsin.patterns import unmatched
 from tocsin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def backtest(
         str | None, typer.Option(help="Change them only for services that match, as 'batch-*'")
     ] = None,
     candidates: Annotated[
-        Path | None, typer.Option(help="TOML: a [grid], and [[candidate]] by name")
+        Path | None, typer.Option(help=r"TOML: a \[grid], and [\[candidate]] by name")
     ] = None,
     base: Annotated[
         str | None,
@@ -77,6 +80,7 @@ def backtest(
     json: JsonOption = None,
     parquet: ParquetOption = None,
     html: HtmlOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Judge a range again, by the live settings and by others, and score what comes of it.
 
@@ -87,6 +91,9 @@ def backtest(
     configure_logging(settings)
     from flows.candidates import candidates_of, grid_of, read_file, read_values, split
 
+    outputs = Outputs(json, parquet, html)
+    read_too = [path for path in (labels, candidates) if path is not None]
+    outputs.check([*(files or []), *read_too], overwrite=overwrite)
     grid = read_values(numbers or [])
     short = {
         "threshold_sigma": sigma,
@@ -99,15 +106,20 @@ def backtest(
             raise SettingsError(f"{name}: given twice")
     grid = {name: split(values) for name, values in short.items() if values} | grid
     changes = grid_of(grid, services)
+    if services is not None and not changes:
+        raise SettingsError("--services: goes with values to try, as --min-count 3,5")
     if candidates is not None:
         changes += read_file(candidates)
     asked = read_asked(start, end, offsets)
     read = _reader(settings, files or [], asked, topic, logs=logs)
     tried = candidates_of(_base(settings, base, is_live=not files), changes)
     url = None if files and base != "live" else settings.database_url
-    report = Report(*labels_for(labels, unlabelled, url), view, json, parquet, html)
+    report = Report(*labels_for(labels, unlabelled, url), view, outputs)
     with shown_course() as course:
         replay = read(tried, course)
+    patterns = dict.fromkeys(of for change in changes for of, _ in change.changes if of is not None)
+    for told in unmatched(patterns, replay.series):
+        typer.echo(f"tocsin: {told}", err=True)
     show_report(replay, report)
     if replay.ended_early:
         raise typer.Exit(INTERRUPTED)

@@ -1,7 +1,7 @@
 """`tocsin incidents`: say which incidents were any, and which were missed."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +38,10 @@ def label(
     incident_id: Annotated[
         str, typer.Argument(metavar="ID", help="Its id, or how only that one begins")
     ],
-    truth: Annotated[_Truth, typer.Argument(metavar="true|false", help="Whether it was any")],
+    truth: Annotated[
+        _Truth,
+        typer.Argument(metavar="true|false", help="Whether it was any", case_sensitive=False),
+    ],
     note: Note = None,
 ) -> None:
     """Say of an incident whether it was one, or a false alarm; the last word counts."""
@@ -73,6 +76,8 @@ def missed(
     began, over = read_time("--from", start), read_time("--to", end)
     if began >= over:
         raise SettingsError("--to: must lie after --from")
+    if over > datetime.now(timezone.utc):
+        raise SettingsError("--to: lies in the future, give when it was over")
 
     async def work(reader: Reader) -> MissedRow:
         return await LabelTable(reader).add_missed(

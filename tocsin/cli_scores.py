@@ -1,6 +1,7 @@
 """What `tocsin backtest` shows and writes of a replay: its scores against labels."""
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,14 @@ from msgspec import Struct
 from rich.console import Console
 
 from tocsin.backtests import ShownView, Unlabelled
+from tocsin.cli_outputs import check_outputs
 from tocsin.cli_tables import show_table
 from tocsin.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.labels import Labels
     from flows.replayed import Replay
+    from flows.scorecard import Scorecard
 
 
 def _file(path: Path | None) -> Path | None:
@@ -71,15 +74,55 @@ HtmlOption = Annotated[
 ]
 
 
+class Outputs(Struct, frozen=True):
+    """The files that the scores are written to."""
+
+    json: Path | None = None
+    parquet: Path | None = None
+    html: Path | None = None
+
+    def check(self, read: Iterable[Path] = (), *, overwrite: bool) -> None:
+        """Raise SettingsError, before anything runs, for a file that would be lost.
+
+        read: the files that the command reads.
+        """
+        from flows.score_frames import parquet_files
+
+        files: dict[str, list[Path]] = {}
+        for option, path in (("--json", self.json), ("--html", self.html)):
+            if path is not None:
+                files[option] = [path]
+        if self.parquet is not None:
+            files["--parquet"] = parquet_files(self.parquet)
+        check_outputs(files, read, overwrite=overwrite)
+
+    def write(self, cards: "Sequence[Scorecard]") -> None:
+        """Write the files. Raises TocsinError."""
+        from flows.score_frames import write_json, write_parquet
+
+        if self.json is not None:
+            write_json(self.json, cards)
+        if self.parquet is not None:
+            write_parquet(self.parquet, cards)
+        if self.html is not None:
+            from flows.page import write_page
+
+            write_page(self.html, cards[0])
+
+    def told(self) -> Iterator[str]:
+        """Say what is written."""
+        for path in (self.json, self.parquet, self.html):
+            if path is not None:
+                yield f"written: {path}"
+
+
 class Report(Struct, frozen=True):
     """What is asked for of a replay's scores. labels: known before the replay begins."""
 
     labels: "Labels"
     where: str
     view: ShownView
-    json: Path | None
-    parquet: Path | None
-    html: Path | None
+    outputs: Outputs
 
 
 def labels_for(
@@ -102,32 +145,31 @@ def labels_for(
 
 
 def show_report(replay: "Replay", report: Report) -> None:
-    """Show what came of a replay, and write the files that are asked for. Raises TocsinError."""
+    """Write the files that are asked for, and show what came of a replay. Raises TocsinError."""
     from flows.label_files import of_services
-    from flows.score_frames import write_json, write_parquet
-    from flows.score_tables import tables
     from flows.scorecard import View, score_views
 
-    console = Console(markup=False, highlight=False)
-    _show_replay(console, replay)
     labels = report.labels.within(replay.begin_ms, replay.end_ms)
     labels, told = of_services(labels, replay.series, report.where)
     if told:
         typer.echo(f"tocsin: {told}", err=True)
     cards = score_views(replay, labels, View(report.view.value))
-    for shown in tables(cards):
-        console.print(shown)
-    if report.json is not None:
-        write_json(report.json, cards)
-    if report.parquet is not None:
-        write_parquet(report.parquet, cards)
-    if report.html is not None:
-        from flows.page import write_page
+    console = Console(markup=False, highlight=False)
+    try:
+        # First: whoever reads the tables may stop reading, as `head` does.
+        report.outputs.write(cards)
+    finally:
+        _show_replay(console, replay)
+        _show_cards(console, cards)
+    for line in report.outputs.told():
+        console.print(line, soft_wrap=True)
 
-        write_page(report.html, cards[0])
-    for path in (report.json, report.parquet, report.html):
-        if path is not None:
-            console.print(f"written: {path}", soft_wrap=True)
+
+def _show_cards(console: Console, cards: "list[Scorecard]") -> None:
+    from flows.score_tables import tables
+
+    for shown in tables(cards, console.width):
+        console.print(shown)
 
 
 def _show_replay(console: Console, replay: "Replay") -> None:

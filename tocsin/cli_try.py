@@ -16,18 +16,19 @@ from tocsin.cli_detection import (
     read_start,
     tell,
 )
-from tocsin.cli_scores import JsonOption, labels_for
+from tocsin.cli_outputs import OverwriteOption
+from tocsin.cli_scores import JsonOption, Outputs, labels_for
 from tocsin.detection import WINDOW_MS
 from tocsin.log import configure_logging
+from tocsin.patterns import unmatched
 from tocsin.settings import Settings, load_settings
 from tocsin.settings_changes import change_of, version_after
-from tocsin.settings_versions import SettingsVersion, minute_of
+from tocsin.settings_versions import SettingsVersion, minute_of, next_window_start_ms
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from flows.replayed import Candidate, Replay
-    from flows.scorecard import Scorecard
 
 _DAY_MS: Final = 86_400_000
 _TRIED: Final = "tried"
@@ -43,6 +44,7 @@ def try_numbers(
         bool, typer.Option("--logs", help="Read the stored logs, also where the topic has all")
     ] = False,
     json: JsonOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Say what a change, given as to `set`, would have changed over the last days; set nothing.
 
@@ -52,9 +54,11 @@ def try_numbers(
     settings = load_settings()
     configure_logging(settings)
     change = change_of(changes, services, before)
-    if start is not None:
-        read_start(start)
+    start_ms = None if start is None else read_start(start)
+    outputs = Outputs(json)
+    outputs.check(overwrite=overwrite)
     from flows.backtest import database
+    from flows.change_words import in_words
     from flows.replayed import LIVE, Candidate
     from flows.scorecard import View, score_replay
     from sql.detection_settings import read_book
@@ -67,18 +71,20 @@ def try_numbers(
     replay, source = _replay(settings, pair, days, logs=logs)
     own = labels.of_services(replay.series)
     cards = [score_replay(replay, own, view) for view in View]
+    outputs.write(cards)
     console = plain_console()
     _tell_range(console, replay, source, days, newest)
     tell(console, newest, tried)
-    _tell_changes(console, cards)
-    if json is not None:
-        from flows.score_frames import write_json
-
-        write_json(json, cards)
-        console.print(f"written: {json}")
-    given = [*changes, *_option("--services", services), *_option("--before", before)]
-    words = shlex.join([*given, *_option("--from", start)])
-    console.print(f"to apply: tocsin detection set {words}")
+    missed = list(unmatched([] if services is None else [services], replay.series))
+    for line in missed or in_words(cards):
+        console.print(line)
+    for line in outputs.told():
+        console.print(line)
+    if not missed:
+        given = [*changes, *_option("--services", services), *_option("--before", before)]
+        if start_ms is not None and start_ms >= next_window_start_ms(int(time.time() * 1000)):
+            given += _option("--from", start)
+        console.print(f"to apply: tocsin detection set {shlex.join(given)}")
     if replay.ended_early:
         raise typer.Exit(INTERRUPTED)
 
@@ -123,10 +129,3 @@ def _tell_range(
         console.print(
             f"  now is version {newest.version}, as if it had judged before {since} UTC, too"
         )
-
-
-def _tell_changes(console: "Console", cards: "list[Scorecard]") -> None:
-    from flows.change_words import in_words
-
-    for line in in_words(cards):
-        console.print(line)

@@ -1,12 +1,36 @@
 """Patterns of service ids, as `batch-*`: which of two leaves nothing to the other."""
 
 import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import Final
 
 _TOKEN = re.compile(
     r"[*?]+|\[(?:!(?:\][^\]]*|[^\]]+)|(?!!)(?:\][^\]]*|[^\]]+))\]|.", flags=re.DOTALL
 )
+
+_NAMED_MAX: Final = 3
+
+
+def unmatched(patterns: Iterable[str], services: Iterable[str]) -> Iterator[str]:
+    """Say of each pattern that matches none of the services that it does not, and which there are.
+
+    services: those that have records in some range.
+    """
+    known = sorted(services)
+    for pattern in patterns:
+        if not known or any(fnmatchcase(service, pattern) for service in known):
+            continue
+        near = get_close_matches(pattern, known, n=_NAMED_MAX)
+        named = ", ".join(map(repr, near or known[:_NAMED_MAX]))
+        more = 0 if near else len(known) - _NAMED_MAX
+        hint = f"did you mean {named}?" if near else f"there are {named}"
+        yield (
+            f"no service of the range matches {pattern!r}, {hint}"
+            f"{f' and {more} more' if more > 0 else ''}"
+        )
 
 
 def covers(broad: str, narrow: str) -> bool:

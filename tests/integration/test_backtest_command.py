@@ -132,6 +132,7 @@ def test_what_cannot_be_read_is_said_in_one_line(filled: Line, tmp_path: Path) -
         (["--sigma", "3", "--set", "sigma=4"], "threshold_sigma: given twice"),
         (["--topic", ""], "--topic: '' is no topic's name"),
         (["--topic", ".."], "--topic: '..' is no topic's name"),
+        (["--services", "x-*"], "--services: goes with values to try, as --min-count 3,5"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(words: list[str], told: str) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.integration.commands import failure
 from tests.integration.conftest import Line
 from tests.integration.test_flow import log_at
 
 START = datetime(2026, 3, 2, 8, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 BURST = range(60, 66)
+OVERWRITE = "--overwrite"
 
 
 def records(
@@ -99,13 +101,79 @@ def test_labels_that_cannot_be_read_are_told_before_anything_is_judged(
     assert done.stdout == ""
 
 
+def test_file_that_is_there_is_replaced_only_when_that_is_asked_for(
+    logs: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "scores.json", tmp_path / "out"
+    out.write_text("mine")
+    folder.mkdir()
+    (folder / "labels.parquet").write_text("mine")
+    table = folder / "labels.parquet"
+    for option, given, path in (
+        ("--json", out, out),
+        ("--html", out, out),
+        ("--parquet", folder, table),
+    ):
+        done = run({}, "backtest", str(logs), option, str(given))
+        assert failure(done) == f"tocsin: {option}: {path} exists; --overwrite replaces it"
+        assert (done.stdout, path.read_text()) == ("", "mine")
+    outputs = ("--json", str(out), "--parquet", str(folder))
+    assert run({}, "backtest", str(logs), *outputs, OVERWRITE).returncode == 0
+    assert json.loads(out.read_text())["services"] == 2
+    assert pl.read_parquet(folder / "labels.parquet").is_empty()
+
+
+def test_what_is_read_and_what_is_written_are_different_files(logs: Path, tmp_path: Path) -> None:
+    known = labels_of(tmp_path, "checkout,2026-03-02T09:00:00Z,2026-03-02T09:06:00Z,burst")
+    tried, linked = tmp_path / "tried.toml", tmp_path / "linked.ndjson"
+    tried.write_text("grid = {sigma = [4]}")
+    linked.symlink_to(logs)
+    (tmp_path / "scores.parquet").symlink_to(logs)
+    words = ("backtest", str(logs), "--labels", known, "--candidates", str(tried), OVERWRITE)
+    before = [Path(path).read_bytes() for path in (logs, known, tried)]
+    for path in (logs, known, tried, linked):
+        done = run({}, *words, "--json", str(path))
+        assert failure(done) == f"tocsin: --json: {path} is read, give another file"
+    assert "scores.parquet is read" in failure(run({}, *words, "--parquet", str(tmp_path)))
+    new = tmp_path / "new"
+    detour = f"{tmp_path}/../{tmp_path.name}/new"
+    done = run({}, *words, "--json", str(new), "--html", detour)
+    assert f"--html: {detour} is written by --json" in failure(done)
+    assert [Path(path).read_bytes() for path in (logs, known, tried)] == before
+    assert not new.exists()
+
+
+def test_files_are_written_though_nobody_reads_the_tables(logs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "tocsin", "backtest", str(logs), "--json", str(out)]
+    with os.fdopen(writing, "wb") as nowhere:
+        subprocess.run(words, stdout=nowhere, timeout=120, check=False)
+    assert json.loads(out.read_text())["services"] == 2
+
+
+def test_pattern_that_matches_no_service_is_told(logs: Path) -> None:
+    def told(pattern: str) -> list[str]:
+        done = run({}, "backtest", str(logs), "--min-count", "5,7", "--services", pattern)
+        assert done.returncode == 0, done.stderr
+        return done.stderr.splitlines()
+
+    assert told("check*") == []
+    no_service = "tocsin: no service of the range matches"
+    assert told("chekout*") == [f"{no_service} 'chekout*', did you mean 'checkout'?"]
+    assert told("x-*") == [f"{no_service} 'x-*', there are 'checkout', 'search'"]
+
+
 def test_incident_outside_a_file_is_false_unless_it_is_left_open(
     logs: Path, tmp_path: Path
 ) -> None:
     known = labels_of(tmp_path, "search,2026-03-02T08:40:00Z,2026-03-02T08:50:00Z,outage")
     for words, expected in (((), (1, 0)), (("--unlabelled", "open"), (0, 1))):
         out = tmp_path / "scores.json"
-        done = run({}, "backtest", str(logs), "--labels", known, "--json", str(out), *words)
+        done = run(
+            {}, "backtest", str(logs), "--labels", known, "--json", str(out), *words, OVERWRITE
+        )
         assert done.returncode == 0, done.stderr
         first = json.loads(out.read_text())["scores"][0]
         assert (first["false"], first["unlabelled"]) == expected
@@ -127,7 +195,9 @@ def test_topic_is_scored_against_what_people_said(line: Line, tmp_path: Path) ->
     out = tmp_path / "scores.json"
 
     def scored(*words: str) -> dict[str, Any]:
-        done = run(line.environ, "backtest", "--sigma", "2.5", "--json", str(out), *words)
+        done = run(
+            line.environ, "backtest", "--sigma", "2.5", "--json", str(out), *words, OVERWRITE
+        )
         assert done.returncode == 0, done.stderr
         return dict(json.loads(out.read_text())["scores"][0])
 

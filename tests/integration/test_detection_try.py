@@ -6,10 +6,12 @@ import shlex
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from tests.integration.commands import failure
 from tests.integration.conftest import Line
 from tests.integration.topics import Kept, fill
 from tests.integration.wire import wire
@@ -95,6 +97,9 @@ def test_change_is_told_in_plain_words_and_nothing_is_set(judged: Line, tmp_path
     assert lines[7].startswith("  gone ")
     assert lines[7].endswith(", labelled false")
     assert lines[-1] == "to apply: tocsin detection set minimum_count=20 --services 'batch-*'"
+    again = tocsin(judged, "detection", "try", *words, "--json", str(file))
+    assert failure(again) == f"tocsin: --json: {file} exists; --overwrite replaces it"
+    assert tried(judged, *words, "--json", str(file), "--overwrite")[-2] == f"written: {file}"
     assert {row["change"] for row in json.loads(file.read_text())["incidents"]} >= {"gone", "same"}
     assert judged.query("SELECT count(*) FROM detection_settings") == [(1,)]
     applied = tocsin(judged, *shlex.split(lines[-1].partition("tocsin ")[2]))
@@ -108,6 +113,22 @@ def test_change_that_would_have_changed_nothing_says_so(judged: Line) -> None:
         "nothing would have changed: the same 2 confirmed incidents, told as soon",
         "to apply: tocsin detection set absorb_windows=110",
     ]
+
+
+def test_command_to_apply_it_has_a_start_only_if_that_can_be_kept(judged: Line) -> None:
+    command = "to apply: tocsin detection set minimum_count=20"
+    past = tried(judged, "minimum_count=20", "--from", "2026-03-02T08:00:00Z")
+    assert past[-1] == command
+    ahead = f"{datetime.now(timezone.utc) + timedelta(hours=1):%Y-%m-%dT%H:%M:00Z}"
+    assert tried(judged, "minimum_count=20", "--from", ahead)[-1] == f"{command} --from {ahead}"
+
+
+def test_pattern_that_matches_no_service_is_no_all_clear(judged: Line) -> None:
+    lines = tried(judged, "minimum_count=50", "--services", "bach-*")
+    assert lines[-1] == (
+        "no service of the range matches 'bach-*', there are 'batch-import', 'checkout'"
+    )
+    assert not any("nothing would have changed" in line for line in lines)
 
 
 def test_newest_version_is_what_a_change_is_compared_with(judged: Line) -> None:

@@ -28,7 +28,7 @@ def test_explain_takes_the_beginning_of_an_id(database_url: str, tocsin: Run) ->
     assert tocsin("explain", row.incident_id[:6]).returncode == 0
 
 
-@pytest.mark.parametrize("unknown", ["f00", "checkout", "%", "", "A" * 32, "0" * 33])
+@pytest.mark.parametrize("unknown", ["f00", "checkout", "%", "A" * 32, "0" * 33])
 def test_explain_of_an_unknown_id_is_one_line(database_url: str, tocsin: Run, unknown: str) -> None:
     store(database_url, replayed("checkout"))
     assert failure(tocsin("explain", unknown)).startswith("tocsin: no incident has an id that")

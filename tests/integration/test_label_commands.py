@@ -30,7 +30,7 @@ def test_incident_is_labelled_by_how_its_id_begins_and_the_last_word_counts(
     said = tocsin("incidents", "label", incident_id[:8], "true", "--note", "the outage of [x]")
     assert said.stdout == f"incident {incident_id} is labelled true\n"
     assert "the outage of [x]" in tocsin("incidents", "labels").stdout
-    assert tocsin("incidents", "label", incident_id, "false").returncode == 0
+    assert tocsin("incidents", "label", incident_id, "False").returncode == 0
     rows = query(database_url, "SELECT incident_id, is_true, note FROM incident_labels")
     assert rows == [(incident_id, False, None)]
     gone = tocsin("incidents", "unlabel", incident_id[:8])
@@ -75,12 +75,20 @@ def test_missed_incident_is_labelled_listed_and_taken_back(
 
 def test_what_cannot_be_labelled_is_told_in_a_line(tocsin: Run, incident_id: str) -> None:
     assert "no incident has an id" in failure(tocsin("incidents", "label", "zz", "true"))
+    for words in (
+        ("incidents", "label", "", "true"),
+        ("incidents", "unlabel", " "),
+        ("explain", ""),
+    ):
+        assert "give an incident's id, or how only that one begins" in failure(tocsin(*words))
     assert "no incident has an id" in failure(tocsin("incidents", "unlabel", "f" * 32))
     assert "has no label" in failure(tocsin("incidents", "unlabel", incident_id))
     assert "give an incident's id" in failure(tocsin("incidents", "unlabel", "missed:x"))
     missed = ("incidents", "missed", "chekout")
     assert "is it misspelt?" in failure(tocsin(*missed, "--from", FROM, "--to", TO))
     assert "--to: must lie after" in failure(tocsin(*missed, "--from", TO, "--to", FROM))
+    future = ("--from", FROM, "--to", "2226-03-02T08:30:00Z")
+    assert "--to: lies in the future" in failure(tocsin(*missed, *future))
     assert "--from: 'monday' is no time" in failure(tocsin(*missed, "--from", "monday", "--to", TO))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.patterns import covers
+from tocsin.patterns import covers, unmatched
 
 PIECES = ["a", "b", "-", "!", "]", "[", "?", "*", "[ab]", "[!a]", "[]]", "[!]]"]
 PATTERNS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
@@ -57,3 +57,13 @@ def test_a_broader_pattern_is_seen(broad: str, narrow: str) -> None:
 )
 def test_a_pattern_that_leaves_ids_to_another_is_not(broad: str, narrow: str) -> None:
     assert not covers(broad, narrow)
+
+
+def test_pattern_without_a_service_is_told_with_the_nearest_or_some() -> None:
+    services = ["search", "checkout", "b-2", "b-1", "web"]
+    assert list(unmatched(["check*", "*", "b-?"], services)) == []
+    assert list(unmatched(["Search", "z"], services)) == [
+        "no service of the range matches 'Search', did you mean 'search'?",
+        "no service of the range matches 'z', there are 'b-1', 'b-2', 'checkout' and 2 more",
+    ]
+    assert list(unmatched(["z"], [])) == []

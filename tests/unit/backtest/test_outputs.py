@@ -37,7 +37,8 @@ def test_output_that_cannot_be_written_is_refused_first(
 def test_output_that_can_be_written_is_not_refused(tmp_path: Path, option: str, name: str) -> None:
     (tmp_path / "file").touch()
     path, unread = tmp_path / name, tmp_path / "none.ndjson"
+    words = ["backtest", str(unread), option, str(path), "--overwrite"]
     with pytest.raises(Exception, match="No such file or directory") as raised:
-        app(["backtest", str(unread), option, str(path)], standalone_mode=False)
+        app(words, standalone_mode=False)
     assert str(raised.value).startswith(str(unread))
     assert not (tmp_path / "new").exists()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -124,6 +125,31 @@ def test_tables_fit_eighty_columns_and_cut_nothing(
         assert word in text
     for name in SERVICES:
         assert name in text
+
+
+@pytest.mark.parametrize(
+    ("name", "is_beside"),
+    [("min-count=50 for nightly-*", True), ("sigma=2.5 calm_windows=10 for nightly-*", False)],
+)
+def test_settings_are_never_folded_within_a_word(
+    three_days: Replay, labels: Labels, name: str, is_beside: bool
+) -> None:
+    live, keener, *others = three_days.candidates
+    named = [live, replace(keener, name=name), *others]
+    rows = list(three_days.incidents)
+    # So many that the column of the counts is wide.
+    rows[1] = [
+        replace(row, incident_id=f"{row.incident_id}-{number}")
+        for number in range(200)
+        for row in rows[1]
+    ]
+    text = rendered([score_replay(replace(three_days, candidates=named, incidents=rows), labels)])
+    assert max(map(len, text.splitlines())) <= 80
+    words = re.split(r"[\s│]+", text.partition("against live")[0])
+    for word in name.split():
+        assert word in words
+    assert ("┃ no." not in text) is is_beside
+    assert (re.search(rf"^\d: {re.escape(name)}$", text, re.MULTILINE) is None) is is_beside
 
 
 def test_what_steers_a_terminal_is_shown_and_not_sent(three_days: Replay) -> None:

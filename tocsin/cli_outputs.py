@@ -1,0 +1,46 @@
+"""The files that a command writes what it found to: none that is there is lost unasked."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tocsin.errors import SettingsError
+
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of those names, but for what is read")
+]
+
+_Key = tuple[int, int] | Path
+
+
+def check_outputs(
+    files: Mapping[str, Iterable[Path]], read: Iterable[Path], *, overwrite: bool
+) -> None:
+    """Refuse, before anything runs, to write over what is there, is read, or is written already.
+
+    files: by option; read: what the command reads. Raises SettingsError, naming the option.
+    """
+    inputs = {_key(path) for path in read}
+    taken: dict[_Key, str] = {}
+    for option, path in ((option, path) for option, paths in files.items() for path in paths):
+        if path.exists() and not path.is_file():
+            continue  # a pipe, a device: nothing is lost
+        if _key(path) in inputs:
+            raise SettingsError(f"{option}: {path} is read, give another file")
+        other = taken.setdefault(_key(path), option)
+        if other != option:
+            raise SettingsError(f"{option}: {path} is written by {other}, give another file")
+        if path.exists() and not overwrite:
+            raise SettingsError(f"{option}: {path} exists; --overwrite replaces it")
+
+
+def _key(path: Path) -> _Key:
+    """Return what two names of one file have in common."""
+    try:
+        found = path.stat()
+    except OSError:
+        return Path(os.path.realpath(path))
+    return found.st_dev, found.st_ino
