@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from tocsin.mistakes import in_words
+
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _NO_CHOICE = re.compile(r"Invalid enum value (.*) - at `\$\.(\w+)`", re.DOTALL)
 _SHOWN_MAX = 60
@@ -29,7 +31,7 @@ def complaint(error: msgspec.ValidationError, kind: Any) -> str:
         ]
         if choices:
             return f"{wrong[2]}: {wrong[1][:_SHOWN_MAX]} is not one of {', '.join(choices)}"
-    return text
+    return in_words(text)
 
 
 def _fields(kind: Any) -> tuple[inspect.Field, ...]:

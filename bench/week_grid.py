@@ -74,6 +74,7 @@ def replay_of(
         records=sum(total for minutes in series.values() for _, total, _ in minutes),
         dead_letters=0,
         ended_early=False,
+        source="the recorded week",
     )
 
 

@@ -43,7 +43,7 @@ from sql.detection_settings import read_book
 from sql.migrate import require_current
 from tocsin.batches import RecordBatch
 from tocsin.detection import WINDOW_MS
-from tocsin.errors import RangeUnusable, StorageError
+from tocsin.errors import FileUnusable, RangeUnusable, StorageError
 from tocsin.settings import Settings
 
 WARM_UP_MS: Final = 190 * WINDOW_MS
@@ -53,8 +53,12 @@ _STORED: Final = ", or read what is stored by --logs"
 
 
 class Reading(Struct, frozen=True):
-    """What is to be read, and the state in which the services are taken up at `since_ms`."""
+    """What is to be read, and the state in which the services are taken up at `since_ms`.
 
+    named: the source as a person names it.
+    """
+
+    named: str
     source: Source[Any]
     parse: Callable[[Any], RecordBatch]
     known: Known = NOTHING_KNOWN
@@ -81,6 +85,7 @@ def backtest_topic(
             known = read_known_then(conn, partitions, read_book(conn), topic_range.since_ms)
     course.begin_ms, course.until_ms = topic_range.begin_ms, topic_range.until_ms
     reading = Reading(
+        f"topic {settings.topic}",
         RangeSource(settings, topic_range, incarnation or 0, course),
         parse_batch,
         known,
@@ -137,7 +142,8 @@ def backtest_logs(
             end_ms=min(end_ms, found[1] + 1),
             course=course,
         )
-        return _run(Reading(source, _as_it_is, known, since_ms), candidates, course)
+        reading = Reading("stored logs", source, _as_it_is, known, since_ms)
+        return _run(reading, candidates, course)
 
 
 def backtest_files(
@@ -145,13 +151,17 @@ def backtest_files(
 ) -> Replay:
     """Judge the records of files by every candidate; what lies before the range warms up.
 
-    Raises FileUnusable; RangeUnusable where no record is in the range.
+    Raises FileUnusable, also for a file that is given twice; RangeUnusable where no record is in
+    the range.
     """
+    _refuse_repeated(paths)
     course.until_ms = None if asked.to_ms is None else min(asked.to_ms, _now_ms())
     source = FileSource(paths, asked.from_ms, asked.to_ms, course)
-    replay = _run(Reading(source, _as_it_is), candidates, course)
+    named = ", ".join(path.name for path in paths)
+    replay = _run(Reading(named, source, _as_it_is), candidates, course)
     if not (replay.records or replay.dead_letters or replay.ended_early):
-        raise RangeUnusable("the files have no records in that range")
+        where = "" if asked == Asked() else " in that range"
+        raise RangeUnusable(f"{named}: no records{where}")
     return replay
 
 
@@ -188,6 +198,11 @@ def _run(reading: Reading, candidates: Sequence[Candidate], course: Course) -> R
         raise
     if course.failure is not None:
         raise course.failure
+    if tally.dead_letters and not tally.records and not course.has_ended_early:
+        raise RangeUnusable(
+            f"{reading.named}: nothing in the range is a log record, all {tally.dead_letters:,} are"
+            " dead letters"
+        )
     begin_ms = course.begin_ms or 0
     return Replay(
         begin_ms=begin_ms,
@@ -198,7 +213,16 @@ def _run(reading: Reading, candidates: Sequence[Candidate], course: Course) -> R
         records=tally.records,
         dead_letters=tally.dead_letters,
         ended_early=course.has_ended_early,
+        source=reading.named,
     )
+
+
+def _refuse_repeated(paths: Sequence[Path]) -> None:
+    seen = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise FileUnusable(f"{path}: is given twice, its records would count twice")
+        seen.add(path.resolve())
 
 
 def _within(found: list[Found], number: int, begin_ms: int) -> list[IncidentRow]:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from flows.replayed import LIVE, Candidate
 from tocsin.backtests import CANDIDATES_MAX
 from tocsin.errors import SettingsError
-from tocsin.settings_changes import read_changes
+from tocsin.settings_changes import names, quoted, read_changes
 from tocsin.settings_versions import SettingsBook, SettingsDocument, SettingsVersion
 
 if sys.version_info >= (3, 11):
@@ -97,7 +97,7 @@ def read_values(texts: Iterable[str]) -> dict[str, list[str]]:
             raise SettingsError(
                 f"{text[:40]!r}: give a setting and its values, as minimum_count=3,5,10"
             )
-        name = SHORT.get(name, name)
+        name = _in_full(name)
         if name in grid:
             raise SettingsError(f"{name}: given twice")
         grid[name] = split(values)
@@ -139,7 +139,7 @@ def read_document(document: Mapping[str, Any], services: str | None = None) -> l
     _known_keys(document, {"grid", "candidate"})
     grid: dict[str, list[str]] = {}
     for key, values in document.get("grid", {}).items():
-        name = SHORT.get(key, key)
+        name = _in_full(key)
         if name in grid:
             raise SettingsError(f"{name}: given twice")
         grid[name] = _texts(key, values)
@@ -169,7 +169,15 @@ def _named(table: dict[str, Any]) -> Change:
 
 
 def _values(table: dict[str, Any]) -> dict[str, Raw]:
-    return read_changes(f"{SHORT.get(name, name)}={_text(value)}" for name, value in table.items())
+    return read_changes(f"{_in_full(name)}={_text(value)}" for name, value in table.items())
+
+
+def _in_full(name: str) -> str:
+    """Return a setting's full name. Raises SettingsError where a short one is nearest to it."""
+    near = [] if name in names() else get_close_matches(name, [*SHORT, *names()], n=1)
+    if near and near[0] in SHORT and name not in SHORT:
+        raise SettingsError(f"{quoted(name)}: no such setting, did you mean {near[0]}?")
+    return SHORT.get(name, name)
 
 
 def _texts(name: str, values: object) -> list[str]:

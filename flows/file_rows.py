@@ -18,6 +18,7 @@ from backports import zstd
 from msgspec import Meta, Struct
 
 from tocsin.errors import FileUnusable
+from tocsin.mistakes import in_words
 from tocsin.records import EPOCH, LEVELS, RecordId, ServiceId
 
 ROWS_AT_ONCE: Final = 20_000
@@ -57,7 +58,7 @@ def read_rows(path: Path) -> Rows:
     except OSError as error:
         raise FileUnusable(f"{path}: {error.strerror}") from None
     raise FileUnusable(
-        f"{path}: give a file .parquet, .ndjson or .jsonl, the last two also .gz or .zst"
+        f"{path}: give a file .parquet, .ndjson, .jsonl or .json, the last three also .gz or .zst"
     )
 
 
@@ -92,7 +93,9 @@ def _row(path: Path, number: int, text: bytes) -> Row:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         if number == 1:
             # What its first line is not, none of them will be.
-            reason = " ".join(str(error).split())
+            reason = " ".join(in_words(str(error)).split())
+            if text.lstrip().startswith(b"["):
+                reason = "it begins a list; write a record a line, as `jq -c '.[]'` does"
             raise FileUnusable(f"{path}: line 1 is no record: {reason}") from None
         return None, None, None, None, 0, None
     arrival_ms = None if line.arrival is None else _us(line.arrival) // 1000

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from flows.labels import Interval, Label, Labels
 from tocsin.errors import LabelsError
+from tocsin.mistakes import in_words
 from tocsin.records import EPOCH
 
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -95,7 +96,7 @@ def _json_rows(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
         try:
             yield place, msgspec.json.decode(raw, type=_Row)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise LabelsError(f"{place}: {error}") from None
+            raise LabelsError(f"{place}: {in_words(str(error))}") from None
 
 
 def _csv_rows(path: Path, content: bytes) -> Iterator[tuple[str, _Row]]:
@@ -133,7 +134,7 @@ def _csv_row(place: str, row: Mapping[str | None, Any]) -> _Row:
         # Not strict: what stands in a CSV file is text, also a boolean.
         return msgspec.convert(given, type=_Row, strict=False)
     except msgspec.ValidationError as error:
-        raise LabelsError(f"{place}: {error}") from None
+        raise LabelsError(f"{place}: {in_words(str(error))}") from None
 
 
 def _time_ms(place: str, name: str, given: str | int) -> int:

@@ -1,7 +1,7 @@
 """A backtest as one HTML page that needs nothing but itself: numbers, pictures, services."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from flows.score_tables import busiest_services, ratio, seconds
 from flows.scorecard import CandidateScore, Scorecard, View
 from tocsin.errors import TocsinError
 from tocsin.records import EPOCH
+from tocsin.settings_changes import names, own_numbers, shown
 
 SERVICES_MAX: Final = 12
 ROWS_MAX: Final = 200
@@ -67,14 +68,17 @@ def page_of(card: Scorecard) -> str:
     page.script(HTML(plotly.offline.get_plotlyjs()))
     page.h1(title)
     page.p(" ".join(_summary(card)))
-    for part in (*_scores(card), *_changes(card), *_services(card)):
+    for part in (*_scores(card), *_changes(card), *_services(card), *_base_settings(card)):
         page(part)
     return str(page)
 
 
 def _summary(card: Scorecard) -> Iterator[str]:
     replay = card.replay
+    yield f"Made {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, of {_text(replay.source)}:"
     yield f"{replay.records:,} records of {_count(len(replay.series), 'service')},"
+    if replay.late:
+        yield f"of which {replay.late:,} came late,"
     yield f"judged by {_count(len(card.candidates), 'setting')}."
     if replay.ended_early:
         yield "It was stopped before the end of its range."
@@ -149,6 +153,19 @@ def _services(card: Scorecard) -> Iterator[Markup]:
             yield E.p(f"{hidden} more that say something else again are not shown.")
         band = band_of(service_id, card.replay.series[service_id], card.base.candidate)
         yield _drawn(service_figure(card, service_id, band))
+
+
+def _base_settings(card: Scorecard) -> Iterator[Markup]:
+    """Yield by which settings the base judges, so that the page can be understood later."""
+    newest = card.base.candidate.versions[-1]
+    versions = len(card.base.candidate.versions)
+    common = newest.settings_of_pattern(None)
+    yield E.h2(f"Settings of {_base_name(card)}")
+    if versions > 1:
+        yield E.p(f"The newest of {versions} versions; each judges the minutes from its start on.")
+    yield E.p("; ".join(f"{name} {shown(getattr(common, name))}" for name in names()))
+    for line in own_numbers(newest, None):
+        yield E.p(_text(line))
 
 
 def _services_summary(card: Scorecard, drawn: int) -> Iterator[str]:

@@ -52,6 +52,7 @@ class Replay(Struct, frozen=True):
     series: by service.
     records: judged, without repeats. dead_letters: put aside. Both of the scored range alone.
     ended_early: it was stopped before the end of the range.
+    source: what was read, as a person named it.
     """
 
     begin_ms: int
@@ -62,3 +63,9 @@ class Replay(Struct, frozen=True):
     records: int
     dead_letters: int
     ended_early: bool
+    source: str
+
+    @property
+    def late(self) -> int:
+        """How many records came when their minute was over, also too late to be counted."""
+        return self.records - sum(sum(series.total) for series in self.series.values())

@@ -151,11 +151,13 @@ def json_of(cards: Sequence[Scorecard]) -> bytes:
     first, replay = cards[0], cards[0].replay
     varied = varied_settings(first)
     document = {
+        "source": replay.source,
         "begin": _time(replay.begin_ms),
         "end": _time(replay.end_ms),
         "ended_early": replay.ended_early,
         "records": replay.records,
         "dead_letters": replay.dead_letters,
+        "late": replay.late,
         "services": len(replay.series),
         "view": first.view.value,
         "candidates": [

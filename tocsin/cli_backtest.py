@@ -34,6 +34,7 @@ from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.patterns import unmatched
 from tocsin.settings import Settings, load_settings
+from tocsin.topics import named_by_hand
 
 if TYPE_CHECKING:
     from flows.course import Course
@@ -144,7 +145,12 @@ def _reader(
     own = settings
     if topic is not None:
         own = msgspec.structs.replace(settings, topic=topic_named("--topic", topic))
-    return lambda tried, course: backtest_topic(own, asked, tried, course)
+
+    def read(tried: "list[Candidate]", course: "Course") -> "Replay":
+        with named_by_hand(settings, topic):
+            return backtest_topic(own, asked, tried, course)
+
+    return read
 
 
 def _base(settings: Settings, base: str | None, *, is_live: bool) -> "Candidate":

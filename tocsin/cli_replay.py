@@ -18,6 +18,7 @@ from tocsin.cli_course import (
 from tocsin.errors import BrokerError, NotSent, SettingsError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
+from tocsin.topics import named_by_hand
 
 if TYPE_CHECKING:
     from flows.replay import Sent
@@ -70,7 +71,8 @@ def replay(
         else structs.replace(settings, topic=topic_named("--topic", topic))
     )
     sent_to = _target(settings, to_topic, to_bootstrap)
-    source = find_source(read)
+    with named_by_hand(settings, topic):
+        source = find_source(read)
     topic_range = resolve(read, asked)
     target = find_target(sent_to, source, settings, create=create, into_live=into_live)
     if into_live:

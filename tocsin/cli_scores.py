@@ -178,9 +178,10 @@ def _show_replay(console: Console, replay: "Replay") -> None:
 
     if replay.ended_early:
         console.print("stopped before the end: this is what there was up to then", soft_wrap=True)
+    late = f" {replay.late:,} came late," if replay.late else ""
     console.print(
         f"{replay.records:,} records of {len(replay.series)} services,"
-        f" {replay.dead_letters:,} dead letters,"
+        f" {replay.dead_letters:,} dead letters,{late}"
         f" arrived from {moment(replay.begin_ms)} to {moment(replay.end_ms)}",
         soft_wrap=True,
     )

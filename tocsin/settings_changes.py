@@ -32,7 +32,7 @@ def read_changes(texts: Iterable[str]) -> dict[str, Raw]:
         name, is_given, value = text.partition("=")
         if not is_given:
             raise SettingsError(
-                f"{_quoted(text)}: give a setting and its value, as threshold_sigma=2.5"
+                f"{quoted(text)}: give a setting and its value, as threshold_sigma=2.5"
             )
         if name in changes:
             raise SettingsError(f"{name}: given twice")
@@ -170,7 +170,7 @@ def _json(name: str, value: str) -> str:
     return shown(Decimal(value)) if is_decimal else str(int(value))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return the beginning of what a person typed, so that it fits into a line."""
     short = text[:40]
     return short if short and short.isprintable() else repr(short)
@@ -183,5 +183,5 @@ def _default(name: str) -> object:
     if name not in defaults:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]}?" if near else "`tocsin detection show` lists them"
-        raise SettingsError(f"{_quoted(name)}: no such setting, {hint}")
+        raise SettingsError(f"{quoted(name)}: no such setting, {hint}")
     return defaults[name]

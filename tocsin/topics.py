@@ -1,6 +1,8 @@
 """The topics: their names and settings, how they are made, and which incarnation one is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -22,6 +24,7 @@ _SOCKET_TIMEOUT_MS = 10_000
 """Who does not answer for so long is not there any more: the connection is given up."""
 _RECONNECT_MAX_MS = 1_000
 _BOOTSTRAP_AGAIN_MS = 10_000
+_NAMED_MAX = 10
 
 
 def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
@@ -98,6 +101,22 @@ def describe_topic(
             raise TopicMissing(f"there is no topic {name}: run `tocsin migrate`") from None
         raise BrokerError(unreachable(settings, error)) from None
     return str(topic.topic_id), sorted(part.id for part in topic.partitions)
+
+
+@contextmanager
+def named_by_hand(settings: Settings, name: str | None) -> Iterator[None]:
+    """Question the name of a topic that is missing, where a person gave it; None: nobody did."""
+    try:
+        yield
+    except TopicMissing:
+        if name is None:
+            raise
+        there = _existing_topics(admin_client(settings), settings)
+        own = sorted(one for one in there if not one.startswith("_") and one != name)
+        near = get_close_matches(name, own, n=1)
+        known = ", ".join(own[:_NAMED_MAX]) or "none"
+        hint = f"did you mean {near[0]}?" if near else f"topics that there are: {known}"
+        raise TopicMissing(f"there is no topic {name}: {hint}") from None
 
 
 def unreachable(settings: Settings, error: KafkaException, named: str = "KAFKA_BOOTSTRAP") -> str:

@@ -117,6 +117,36 @@ def test_what_cannot_be_read_is_said_in_one_line(filled: Line, tmp_path: Path) -
     assert "No such file" in failure(filled, str(tmp_path / "none.parquet"))
     assert "did you mean calm_windows?" in failure(filled, "--set", "calm_window=3,4")
     assert "FILES and --logs: give one of them" in failure(filled, "a.parquet", "--logs")
+    assert "did you mean sigma?" in failure(filled, "--set", "sgma=3,4")
+
+
+def test_topic_that_was_named_by_hand_is_questioned(filled: Line) -> None:
+    own = filled.settings.topic
+    assert failure(filled, "--topic", own + "s") == (
+        f"tocsin: there is no topic {own}s: did you mean {own}?"
+    )
+    told = failure(filled, "--topic", "qqqq")
+    assert told.startswith("tocsin: there is no topic qqqq: topics that there are: ")
+
+
+def test_topic_of_other_things_than_logs_is_refused(filled: Line) -> None:
+    filled.send_raw(b'{"incident": 1}', partition=1)
+    filled.flush()
+    with pytest.raises(RangeUnusable) as raised:
+        backtest_topic(filled.settings, Asked(offsets={1: (0, 1)}), [default_candidate()], Course())
+    assert str(raised.value) == (
+        f"topic {filled.settings.topic}: nothing in the range is a log record, all 1 are dead"
+        " letters"
+    )
+
+
+def test_records_of_a_file_that_come_late_are_told(filled: Line, tmp_path: Path) -> None:
+    path = tmp_path / "night.ndjson"
+    lines = [value for _, value in history()]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    assert "late" not in shown(filled, str(path)).splitlines()[0]
+    path.write_bytes(b"\n".join([*lines[120:], *lines[:120]]) + b"\n")
+    assert "0 dead letters, 116 came late, arrived from" in shown(filled, str(path))
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_topic_that_is_not_there_is_named(make_api: Callable[..., Api], filled: 
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"from": None}, "Expected `datetime`, got `null` - at `$.from`"),
+        ({"from": None}, "from: give a time, as 2026-03-02T08:00:00Z, not nothing"),
         ({"from": "yesterday"}, "at `$.from`"),
         ({"from": "2026-03-02T08:00:00"}, "at `$.from`"),
         ({"from": NOW, "to": NOW}, "from: must lie before `to`, and before now"),
@@ -59,6 +59,8 @@ def test_topic_that_is_not_there_is_named(make_api: Callable[..., Api], filled: 
         ({"source": "files"}, "source: 'files' is not one of topic, logs"),
         ({"topic": "another"}, "topic: no such field"),
         ({"grid": {"minimum_cuont": [3]}}, "did you mean minimum_count?"),
+        ({"grid": {"sgma": [3]}}, "sgma: no such setting, did you mean sigma?"),
+        ({"grid": {"sigma": 3}}, "grid: give a list, not a whole number"),
         ({"grid": {"sigma": ["much"]}}, "threshold_sigma is 'much': give a number, as 2.5"),
         ({"grid": {"sigma": [3], "threshold_sigma": [4]}}, "threshold_sigma: given twice"),
         ({"grid": {"sigma": []}}, "length >= 1 - at `$.grid[...]`"),

@@ -46,6 +46,7 @@ def words(
         series={},
         records=0,
         dead_letters=0,
+        source="topic logs",
         ended_early=False,
     )
     known = labels or Labels(complete=False)

@@ -14,7 +14,10 @@ from backports import zstd
 from flows.backtest import backtest_files
 from flows.candidates import candidates_of, default_candidate, grid_of
 from flows.course import Course
+from flows.labels import Labels
 from flows.replayed import Replay
+from flows.score_frames import json_of
+from flows.scorecard import score_replay
 from flows.topic_range import Asked
 from tocsin.errors import FileUnusable, RangeUnusable
 
@@ -165,7 +168,10 @@ def test_stopped_backtest_gives_what_it_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("r.csv", b"", "give a file .parquet, .ndjson or .jsonl"),
+        ("r.csv", b"", "give a file .parquet, .ndjson, .jsonl or .json, the last three also"),
+        ("r.json", b'[{"service_id": "a"}]', "line 1 is no record: it begins a list; write a"),
+        ("r.json", b"[\n", "line 1 is no record: it begins a list; write a record a line"),
+        ("r.ndjson", b"7\n", "line 1 is no record: give an object, not a whole number"),
         ("r.ndjson", b'{"service_id": "a", "level": "INFO"}\n', "line 1 is no record"),
         ("r.ndjson", b"\xff\n", "line 1 is no record"),
         ("r.ndjson.gz", b"no gzip", "cannot be read after line 0"),
@@ -188,6 +194,43 @@ def test_unusable_file_is_named_with_what_is_wrong(
         judged(path)
     assert str(raised.value).startswith(f"{path}: {what}")
     assert "\n" not in str(raised.value)
+
+
+def test_file_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    path, other = tmp_path / "r.ndjson", tmp_path / "other.ndjson"
+    path.write_bytes(as_lines(history()))
+    other.symlink_to(path)
+    for again in (path, other):
+        with pytest.raises(FileUnusable, match="is given twice"):
+            judged(path, again)
+
+
+def test_records_that_come_late_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "r.ndjson"
+    records = history()
+    path.write_bytes(as_lines(records))
+    assert judged(path).late == 0
+    # The burst is over when the quiet minutes come: one of them is not late.
+    path.write_bytes(as_lines([*records[60:], *records[:60]]))
+    replay = judged(path)
+    assert (replay.records, replay.late) == (90, 57)
+    # These are too late to be kept, too.
+    path.write_bytes(as_lines([record(23 * 60), *records]))
+    assert judged(path).late == 90
+    card = score_replay(judged(path), Labels())
+    found = json.loads(json_of([card]))
+    assert (found["source"], found["records"], found["late"]) == ("r.ndjson", 91, 90)
+
+
+@pytest.mark.parametrize("name", ["r.ndjson", "r.parquet"])
+def test_file_without_a_log_record_is_refused(tmp_path: Path, name: str) -> None:
+    bad = record(1) | {"level": "LOUD"}
+    WRITE[name](tmp_path / name, [bad, bad])
+    with pytest.raises(RangeUnusable) as raised:
+        judged(tmp_path / name)
+    assert str(raised.value) == (
+        f"{name}: nothing in the range is a log record, all 2 are dead letters"
+    )
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -217,3 +260,6 @@ def test_range_without_a_record_is_refused(tmp_path: Path) -> None:
     path.write_bytes(as_lines(history()))
     with pytest.raises(RangeUnusable, match="no records in that range"):
         judged(path, asked=Asked(START_MS + 3_600_000))
+    path.write_bytes(b"")
+    with pytest.raises(RangeUnusable, match=r"r\.ndjson: no records$"):
+        judged(path)

@@ -83,7 +83,16 @@ def test_file_of_a_spreadsheet_is_read_with_its_byte_order_mark_and_line_ends(
         ("x.csv", b"service,start,end\na,5\n", "line 2: has not as many fields"),
         ("x.csv", b"service,start,end\na,5,6,7\n", "line 2: has not as many fields"),
         ("x.csv", b"service,start,end\n,5,6\n", "line 2: Object missing required field `service`"),
-        ("x.csv", b"service,start,end,dontcare\na,5,6,perhaps\n", "line 2: Expected `bool`"),
+        (
+            "x.csv",
+            b"service,start,end,dontcare\na,5,6,yes\n",
+            "line 2: dontcare: give true or false, not text",
+        ),
+        (
+            "x.json",
+            b'[{"service": "a", "start": null, "end": 1}]',
+            "label 1: start: give a whole number or text, not nothing",
+        ),
         ("x.csv", b'service,start,end\n"a,5,6\n', "is no CSV"),
         ("x.csv", b"service,start,end\n\xff,5,6\n", "is not UTF-8"),
         ("x.csv", b"service,start,end\n", "holds no label"),

@@ -3,10 +3,12 @@
 import re
 from array import array
 from collections import Counter
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from bench.week_grid import candidate, labels_of_week
@@ -19,6 +21,8 @@ from tests.unit.backtest.conftest import SERVICES
 from tests.unit.backtest.labels import label
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import TocsinError
+from tocsin.settings_changes import names
+from tocsin.settings_versions import SettingsDocument, SettingsVersion
 
 
 class Tags(HTMLParser):
@@ -58,6 +62,33 @@ def test_page_needs_nothing_but_itself(card: Scorecard) -> None:
         assert heading in Tags(page).text
 
 
+def test_page_says_what_it_is_of(card: Scorecard, three_days: Replay) -> None:
+    before = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+    calm = SettingsDocument({"threshold_sigma": Raw(b"2.75")})
+    calm = calm.with_change("batch-*", {"minimum_count": Raw(b"50")})
+    versions = (*three_days.candidates[0].versions, SettingsVersion(2, 60_000, calm))
+    base = replace(three_days.candidates[0], versions=versions)
+    of_file = replace(
+        three_days,
+        candidates=[base, *three_days.candidates[1:]],
+        source="night.ndjson",
+        records=three_days.records + 7,
+    )
+    text = Tags(page_of(score_replay(of_file, Labels()))).text
+    [made, source] = re.findall(r"Made (.{16}) UTC, of (.*?):", text)[0]
+    assert before <= datetime.fromisoformat(f"{made}+00:00") <= datetime.now(timezone.utc)
+    assert source == "night.ndjson"
+    assert "of which 7 came late" in text
+    settings = text[text.index("Settings of live") :]
+    assert "The newest of 2 versions" in settings
+    assert "threshold_sigma 2.75; " in settings
+    assert all(f"{name} " in settings for name in names())
+    assert "services like batch-*: minimum_count 50 instead of 5" in settings
+    text = Tags(page_of(card)).text
+    assert "came late" not in text
+    assert "versions" not in text
+
+
 def test_page_without_labels_says_so_and_shows_changes(three_days: Replay) -> None:
     text = Tags(page_of(score_replay(three_days, Labels(complete=False)))).text
     assert "no labels in the range" in text
@@ -74,6 +105,7 @@ def test_names_are_text_and_never_markup(three_days: Replay) -> None:
     candidates += [replace(one, name=f"{EVIL} {one.name}") for one in three_days.candidates[1:]]
     evil = replace(
         three_days,
+        source=EVIL,
         candidates=candidates,
         incidents=rows,
         series={EVIL: three_days.series["ml-scorer"]},

@@ -8,6 +8,7 @@ import pytest
 from api.bodies import decode
 from api.incident_changes import Comment, IncidentChange, OpenedIncident
 from api.problems import Refusal
+from tocsin.backtests import NewBacktest
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,9 @@ from api.problems import Refusal
         (IncidentChange, b'{"statu": "OPEN"}', "body: statu: no such field, did you mean status?"),
         (IncidentChange, b'{"zzz": 1}', "body: zzz: no such field"),
         (OpenedIncident, b'{"severty": "HIGH"}', "did you mean severity?"),
-        (Comment, b'{"text": 1}', "body: Expected `str`, got `int` - at `$.text`"),
+        (Comment, b'{"text": 1}', "body: text: give text, not a whole number"),
+        (Comment, b"[]", "body: give an object, not a list"),
+        (NewBacktest, b'{"grid": {"sigma": 3}}', "grid: give a list, not a whole number"),
         (list[IncidentChange], b'[{"status": "DONE"}]', "Invalid enum value 'DONE'"),
     ],
 )
