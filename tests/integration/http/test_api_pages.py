@@ -84,12 +84,17 @@ def test_page_of_backtests_is_true(
     own = make_api(**fill(line).environ)
     own.start()
     script = commands("backtesting.md")
-    assert script.count("curl ") == 6
+    assert script.count('ask "$TOCSIN_URL') == 5
+    with pytest.raises(AssertionError, match="EMAIL: export that of an admin"):
+        run(programs, script, TOCSIN_URL=own.url)
+    email = own.person("admin").email
+    with pytest.raises(AssertionError, match="no user has this address and password"):
+        run(programs, script, TOCSIN_URL=own.url, EMAIL=email, PASSWORD=f"not {PASSWORD}")
     told = run(
         programs,
         f"cd {programs.inside}\n{script}\ngrep -o '<h1>[^<]*' backtest.html",
         TOCSIN_URL=own.url,
-        EMAIL=own.person("admin").email,
+        EMAIL=email,
         PASSWORD=PASSWORD,
     )
     first, *scores, title = told.splitlines()

@@ -1,6 +1,10 @@
 """What docs/backtesting.md says of scores is so: its columns, its options, its example."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from flows.label_files import read_labels
@@ -32,6 +36,24 @@ def test_example_of_a_file_of_labels_is_one(tmp_path: Path) -> None:
     assert len(labels.ignored) == 1
     header = example.splitlines()[0].split(",")
     assert columns("2026-03-03T06:00:00Z,,,true,") == header
+
+
+def test_night_that_is_made_to_try_it_is_as_told(tmp_path: Path) -> None:
+    scripts = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    [script] = [one for one in scripts if "> night.ndjson" in one]
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = ["bash", "-euo", "pipefail", "-c", f"{script.rstrip()} --json out.json"]
+    subprocess.run(words, cwd=tmp_path, env=environ, check=True, capture_output=True)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["source"], found["late"], found["services"]) == ("night.ndjson", 0, 3)
+    told = {
+        row["candidate"]: (row["incidents"], row["false"], row["hits"])
+        for row in found["scores"]
+        if row["view"] == "confirmed" and row["service"] is None
+    }
+    assert told["default"] == (4, 3, 1)
+    assert told["min-count=50 for nightly-*"] == (1, 0, 1)
+    assert (tmp_path / "import.html").stat().st_size > 1_000_000
 
 
 def test_options_are_those_of_the_command() -> None:
