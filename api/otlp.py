@@ -9,7 +9,7 @@ from api.idempotency import PARAMETER
 from api.intake import Intake, require_few
 from api.openapi import INGEST_KEY, Content, Shape, operation
 from api.otlp_messages import PROTOBUF, Encoding, Json, Protobuf
-from api.otlp_records import add_records, count_records
+from api.otlp_records import add_records
 from api.problems import Refusal
 
 _ENCODINGS: dict[str, type[Protobuf] | type[Json]] = {PROTOBUF: Protobuf, JSON: Json}
@@ -81,6 +81,11 @@ class Otlp:
         """Return how many records a request holds; refuse too many of what holds none, first."""
         resources = message.resource_logs or ()
         require_few(len(resources), self._intake.records_max, "resources")
-        scopes = sum(len(resource.scope_logs or ()) for resource in resources)
-        require_few(scopes, self._intake.records_max, "scopes")
-        return count_records(message)
+        scopes = records = 0
+        for resource in resources:
+            own = resource.scope_logs or ()
+            scopes += len(own)
+            require_few(scopes, self._intake.records_max, "scopes")
+            for scope in own:
+                records += len(scope.log_records or ())
+        return records

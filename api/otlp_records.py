@@ -36,15 +36,6 @@ def add_records(message: Any, encoding: Encoding, batch: Batch) -> int:
     return count
 
 
-def count_records(message: Any) -> int:
-    """Return how many records a request holds."""
-    return sum(
-        len(scope.log_records or ())
-        for resource in message.resource_logs or ()
-        for scope in resource.scope_logs or ()
-    )
-
-
 def level(number: int, text: str) -> str:
     """Return the level of a severity: of its number, else of its text, else INFO."""
     if 0 < number < len(_LEVELS):

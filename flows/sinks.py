@@ -32,6 +32,9 @@ from tocsin.settings import Settings
 
 log = structlog.get_logger()
 
+_LOG_WRITERS = 2
+"""Each has a connection and partitions of its own: one lays a COPY out while the other waits for
+the database, and these are two sessions there."""
 _COMMIT_BYTES = 16 * 1024 * 1024
 """What is sent at once: it is in memory once more while that is done."""
 _DETECTION_ROOM_ROWS = 100_000
@@ -62,16 +65,10 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
     ) -> None:
         self._partitions = list(partitions)
         self._room = room
-        self._logs = LogWriter(settings.topic, DeadLetterTopic(settings, stopping))
-        self._committer: Committer[RecordBatch] = Committer(
-            "logs",
-            connect=_succession(settings, "flow-logs", stopping).connect,
-            commit=self._commit,
-            size=lambda batch: weight_of(batch.size_bytes, len(batch)),
-            room=ROOM_BYTES,
-            at_once=_COMMIT_BYTES,
-            stopping=stopping,
-        )
+        self._committers = [
+            self._committer(settings, f"logs-{number}", stopping)
+            for number in range(min(_LOG_WRITERS, len(self._partitions)))
+        ]
         self._open_parts = len(self._partitions)
         self._closing = threading.Lock()
 
@@ -86,19 +83,36 @@ class LogSink(FixedPartitionedSink[RecordBatch, None]):
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_LogPart":
         """The database knows the position: recovery has nothing to add."""
         self._room.stores(int(for_part))
-        return _LogPart(self._committer, self._room, self._part_closed)
+        committer = self._committers[self.part_fn(for_part) % len(self._committers)]
+        return _LogPart(committer, self._room, self._part_closed)
 
-    def _commit(self, conn: psycopg.Connection, batches: list[RecordBatch]) -> None:
-        self._logs.commit(conn, batches)
-        self._room.give_back(sum(batch.weight for batch in batches))
+    def _committer(
+        self, settings: Settings, name: str, stopping: threading.Event
+    ) -> Committer[RecordBatch]:
+        logs = LogWriter(settings.topic, DeadLetterTopic(settings, stopping))
+
+        def commit(conn: psycopg.Connection, batches: list[RecordBatch]) -> None:
+            logs.commit(conn, batches)
+            self._room.give_back(sum(batch.weight for batch in batches))
+
+        return Committer(
+            name,
+            connect=_succession(settings, f"flow-{name}", stopping).connect,
+            commit=commit,
+            size=lambda batch: weight_of(batch.size_bytes, len(batch)),
+            room=ROOM_BYTES,
+            at_once=_COMMIT_BYTES,
+            stopping=stopping,
+        )
 
     def _part_closed(self) -> None:
-        """End the committer with the last part: other workers' parts may still be writing."""
+        """End the committers with the last part: other workers' parts may still be writing."""
         with self._closing:
             self._open_parts -= 1
             last = self._open_parts == 0
         if last:
-            self._committer.close()
+            for committer in self._committers:
+                committer.close()
 
 
 class _LogPart(StatefulSinkPartition[RecordBatch, None]):

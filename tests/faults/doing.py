@@ -19,7 +19,7 @@ from tocsin.topics import admin_client
 
 _COPYING: Final = """
     SELECT pid FROM pg_stat_activity
-    WHERE application_name = 'tocsin-flow-logs' AND state = 'active' AND query LIKE 'COPY%'
+    WHERE application_name LIKE 'tocsin-flow-logs-%' AND state = 'active' AND query LIKE 'COPY%'
 """
 
 
