@@ -63,13 +63,11 @@ def test_flow_counts_what_it_does(line: Line) -> None:
     assert metered.metric("tocsin_flow_windows_total") >= 36
     assert metered.metric("tocsin_flow_windows_total", verdict="fire") >= 1
     assert metered.metric("tocsin_flow_windows_total", verdict="warming_up") >= 5
+    line.wait_for(
+        lambda: metered.metric("tocsin_flow_waiting_ratio") == 0, "nothing waits for a writer", flow
+    )
     for writer in ("logs-0", "logs-1", "detection"):
         assert metered.metric("tocsin_flow_commit_seconds_count", writer=writer) >= 1
-        line.wait_for(
-            lambda own=writer: metered.metric("tocsin_flow_waiting_ratio", writer=own) == 0,  # type: ignore[misc]  # mypy does not infer a lambda's default
-            f"nothing waits for {writer}",
-            flow,
-        )
     assert metered.metric("tocsin_flow_lag_records") == 0
 
 

@@ -15,10 +15,12 @@ class Finding:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.news: asyncio.Queue[str] = asyncio.Queue()
         self.may_end = asyncio.Semaphore(0)
 
     async def find(self, key: str) -> int:
         self.begun.append(key)
+        self.news.put_nowait(key)
         number = self.begun.count(key)
         await self.may_end.acquire()
         if key == "broken":
@@ -29,11 +31,6 @@ class Finding:
 def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     """Let an event loop run a test."""
     return wraps(test)(lambda: asyncio.run(test()))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110  (nothing tells of it)
-        await asyncio.sleep(0)
 
 
 async def ask(together: Together[str, int], *keys: str) -> list[asyncio.Task[int]]:
@@ -53,7 +50,6 @@ async def test_who_asks_while_it_is_found_shares_the_next_answer() -> None:
     assert finding.begun == ["page"]
     finding.may_end.release()
     assert await first == 1
-    await until(lambda: finding.begun == ["page", "page"])
     finding.may_end.release()
     assert await asyncio.gather(*later) == [2, 2, 2]
     assert finding.begun == ["page", "page"]
@@ -98,7 +94,8 @@ async def test_what_hangs_holds_up_later_questions_for_a_moment_only() -> None:
     together = Together(finding.find)
     [hanging] = await ask(together, "page")
     [later] = await ask(together, "page")
-    await asyncio.wait_for(until(lambda: len(finding.begun) == 2), timeout=10)
+    for _ in (hanging, later):
+        await asyncio.wait_for(finding.news.get(), timeout=10)
     finding.may_end.release()
     finding.may_end.release()
     assert (await hanging, await later) == (1, 2)
