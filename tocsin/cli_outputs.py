@@ -37,6 +37,37 @@ def check_outputs(
             raise SettingsError(f"{option}: {path} exists; --overwrite replaces it")
 
 
+def writable_file(path: Path | None) -> Path | None:
+    """Refuse, before anything is read, a file that could not be written after it."""
+    try:
+        if path is not None and path.is_dir():
+            raise SettingsError(f"{path}: cannot be written: it is a folder")
+        if path is not None and not path.exists():
+            _require_writable(path, path.parent)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def writable_folder(path: Path | None) -> Path | None:
+    """Refuse, before anything is read, a folder that could not be written after it."""
+    try:
+        if path is not None:
+            _require_writable(
+                path, next(place for place in (path, *path.parents) if place.exists())
+            )
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def _require_writable(path: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise SettingsError(f"{path}: cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"{path}: cannot be written: {folder} may not be written")
+
+
 def _key(path: Path) -> _Key:
     """Return what two names of one file have in common."""
     try:

@@ -1,6 +1,5 @@
 """What `tocsin backtest` shows and writes of a replay: its scores against labels."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,43 +9,13 @@ from msgspec import Struct
 from rich.console import Console
 
 from tocsin.backtests import ShownView, Unlabelled
-from tocsin.cli_outputs import check_outputs
+from tocsin.cli_outputs import check_outputs, writable_file, writable_folder
 from tocsin.cli_tables import show_table
-from tocsin.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.labels import Labels
     from flows.replayed import Replay
     from flows.scorecard import Scorecard
-
-
-def _file(path: Path | None) -> Path | None:
-    """Refuse, before anything is read, a file that could not be written after it."""
-    try:
-        if path is not None and path.is_dir():
-            raise SettingsError(f"{path}: cannot be written: it is a folder")
-        if path is not None and not path.exists():
-            _check(path, path.parent)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be written: {error.strerror}") from None
-    return path
-
-
-def _folder(path: Path | None) -> Path | None:
-    """Refuse, before anything is read, a folder that could not be written after it."""
-    try:
-        if path is not None:
-            _check(path, next(place for place in (path, *path.parents) if place.exists()))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be written: {error.strerror}") from None
-    return path
-
-
-def _check(path: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        raise SettingsError(f"{path}: cannot be written: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"{path}: cannot be written: {folder} may not be written")
 
 
 LabelsOption = Annotated[
@@ -63,14 +32,17 @@ UnlabelledOption = Annotated[
 ]
 ViewOption = Annotated[ShownView, typer.Option(help="Which incidents are scored first")]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", callback=_file, help="Write the scores to this file")
+    Path | None,
+    typer.Option("--json", callback=writable_file, help="Write the scores to this file"),
 ]
 ParquetOption = Annotated[
     Path | None,
-    typer.Option("--parquet", callback=_folder, help="Write the scores as tables to this folder"),
+    typer.Option(
+        "--parquet", callback=writable_folder, help="Write the scores as tables to this folder"
+    ),
 ]
 HtmlOption = Annotated[
-    Path | None, typer.Option("--html", callback=_file, help="Write one page with pictures")
+    Path | None, typer.Option("--html", callback=writable_file, help="Write one page with pictures")
 ]
 
 
