@@ -42,7 +42,8 @@ class Answers:
     def finish(self, request: Request[Any, SimpleNamespace], response: BaseHTTPResponse) -> None:
         """Complete the headers, count and log."""
         name, status, headers = request_id(request), response.status, response.headers
-        is_quiet = status < 400 and (request.path in _QUIET or request.path.endswith("/_bulk"))
+        path = request.path
+        is_quiet = status < 400 and (path in _QUIET or path.endswith("/_bulk"))
         headers[REQUEST_ID_HEADER] = name
         if is_quiet:  # programs alone read these, and each header costs a microsecond or two
             headers[_SNIFFING] = "nosniff"
@@ -60,9 +61,7 @@ class Answers:
         count_request(request, status, seconds)
         if not is_quiet:
             level = log.warning if status >= 500 else log.info
-            level(
-                "request", method=request.method, path=request.path, status=status, request_id=name
-            )
+            level("request", method=request.method, path=path, status=status, request_id=name)
 
     async def close(self, *_: object) -> None:
         """Begin to close each connection with its next answer, so that none is cut in the middle.

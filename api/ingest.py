@@ -2,9 +2,10 @@
 
 import re
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from time import time_ns
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from api.openapi import INGEST_KEY, operation
 from api.problems import Refusal
 from api.publisher import Keyed
 from tocsin.records import (
+    EPOCH,
     LEVEL_ALIASES,
     MESSAGE_BYTES_MAX,
     Level,
@@ -36,7 +38,7 @@ _LINES_SCHEMA = {"type": "string", "description": "a record in each line"}
 _LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
 _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _ARRAY = msgspec.json.Decoder(list[Raw])
-_SINGLE = msgspec.json.Decoder(Raw)
+_ANY = msgspec.json.Decoder(Raw)
 _SPACE = b" \t\r\n"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _FEW = 4
@@ -110,13 +112,15 @@ class Ingest:
         raws = split_records(body) if kind == JSON else split_lines(body)
         await self._intake.require_room(request, sender, len(raws))
         ids = retry_ids(request, sender.name, body)
-        taken, refused = check_records(raws, received=datetime.now(timezone.utc), ids=ids)
+        taken, refused = check_records(raws, received_ms=time_ns() // 1_000_000, ids=ids)
         if sender.scope is not None:
             taken, outside = sender.scope.part(taken, {row.index for row in refused})
             refused += [RefusedRecord(index, reason) for index, reason in outside]
             refused.sort(key=lambda row: row.index)
         await self._intake.publish("tocsin", taken, refused)
         if not taken:
+            if kind == JSON:
+                decode(body, _ANY)  # what is no JSON at all is told as that
             raise Refusal(400, "no record can be taken", members={"refused": refused})
         return json_answer(IngestAnswer(len(taken), refused), 202)
 
@@ -130,11 +134,14 @@ def split_lines(body: bytes) -> list[Raw]:
 
 
 def split_records(body: bytes) -> list[Raw]:
-    """Cut a body into its records, not yet checked. Refuses what is empty or not JSON."""
+    """Cut a body into its records, not yet checked.
+
+    Refuses what is empty, and what begins as an array but is none.
+    """
     first = body.lstrip(_SPACE)[:1]
     if not first:
         raise Refusal(400, "body: empty, send a record or an array of records")
-    raws = _array(body) if first == b"[" else [decode(body, _SINGLE)]
+    raws = _array(body) if first == b"[" else [Raw(body.strip(_SPACE))]
     if not raws:
         raise Refusal(400, "body: an empty array, send at least one record")
     return raws
@@ -170,14 +177,13 @@ def _deep_array(body: bytes) -> list[Raw]:
 
 
 def check_records(
-    raws: list[Raw], *, received: datetime, ids: RetryIds | None = None
+    raws: list[Raw], *, received_ms: int, ids: RetryIds | None = None
 ) -> tuple[list[Keyed], list[RefusedRecord]]:
     """Check each record by itself, giving those without a timestamp the time of receipt.
 
     ids: those of records that have none of their own, if the request may be sent again.
     A record goes on as its client wrote it: it is decoded once to be checked, never encoded again.
     """
-    received_ms = event_us_of(received) // 1000
     taken: list[Keyed] = []
     refused: list[RefusedRecord] = []
     for first in range(0, len(raws), STRETCH):
@@ -187,37 +193,24 @@ def check_records(
                 stretch = parse_stretch(part, [received_ms] * len(part))
                 taken += zip(map(str.encode, stretch.service_id), part, strict=True)
                 continue
-        _check_one_by_one(part, first, received, ids, taken, refused)
+        for index, raw in enumerate(part, first):
+            try:
+                taken.append(_check(raw, received_ms, ids.of(index) if ids else None))
+            except Refused as reason:
+                refused.append(RefusedRecord(index, str(reason)))
     return taken, refused
 
 
-def _check_one_by_one(
-    raws: list[bytes],
-    first: int,
-    received: datetime,
-    ids: RetryIds | None,
-    taken: list[Keyed],
-    refused: list[RefusedRecord],
-) -> None:
-    """Append each record to one list or the other; `first` is the place of the first one."""
-    received_ms = event_us_of(received) // 1000
-    for index, raw in enumerate(raws, first):
-        try:
-            taken.append(_check(raw, received, received_ms, ids.of(index) if ids else None))
-        except Refused as reason:
-            refused.append(RefusedRecord(index, str(reason)))
-
-
-def _check(raw: bytes, received: datetime, received_ms: int, id_: str | None) -> Keyed:
+def _check(raw: bytes, received_ms: int, id_: str | None) -> Keyed:
     if b'"timestamp"' not in raw:
-        raw = _stamped(raw, received)
+        raw = _stamped(raw, received_ms)
     try:
         record = parse_record(raw)
     except Refused as reason:
         if str(reason) != "timestamp: missing":
             raise
         # The word stood in some text of the record, not as its field.
-        raw = _stamped(raw, received)
+        raw = _stamped(raw, received_ms)
         record = parse_record(raw)
     level_of(record.level)
     refuse_untimely(event_us_of(record.timestamp), received_ms)
@@ -227,15 +220,16 @@ def _check(raw: bytes, received: datetime, received_ms: int, id_: str | None) ->
     return record.service_id.encode(), raw
 
 
-def _stamped(raw: bytes, received: datetime) -> bytes:
+def _stamped(raw: bytes, received_ms: int) -> bytes:
     """Put a timestamp first into an object; a field of that name further on would win."""
     if raw[:1] != b"{":
         return raw
     rest = raw[1:].lstrip(_SPACE)
-    return _stamp(received) + (rest if rest[:1] == b"}" else b"," + rest)
+    return _stamp(received_ms) + (rest if rest[:1] == b"}" else b"," + rest)
 
 
 @lru_cache(maxsize=16)  # the same for all of a request's records
-def _stamp(received: datetime) -> bytes:
+def _stamp(received_ms: int) -> bytes:
+    received = EPOCH + timedelta(milliseconds=received_ms)
     moment = received.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f'{{"timestamp":"{moment}"'.encode()

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -101,15 +102,15 @@ class KeyRing:
         text = sent_key(request)
         if text is None:
             raise unauthorized("send an ingest key as `Authorization: Bearer <key>` or `X-API-Key`")
-        parts = _KEY.fullmatch(text)
+        parts = _parts(text)
         if parts is None:
             raise unauthorized("this takes an ingest key, tcs_<id>_<secret>, and no other token")
-        key_id, secret = parts.groups()
+        key_id, hash_ = parts
         known = self._known.get(key_id)
         # While one request asks again, the others go on with what is known.
         if known is None or (known.fresh_until < self._clock() and key_id not in self._lookups):
             known = await self._look_up(key_id)
-        if known.found is None or not hmac.compare_digest(known.found.hash, _hash(secret)):
+        if known.found is None or not hmac.compare_digest(known.found.hash, hash_):
             raise unauthorized(_UNKNOWN)
         self._use.note(key_id)
         return known.found.key
@@ -153,6 +154,13 @@ class KeyRing:
 def _good(row: GoodKeyRow) -> _Good:
     scope = None if row.services is None else Scope(row.services)
     return _Good(SentKey(id=row.id, name=row.name, scope=scope), row.hash)
+
+
+@lru_cache(maxsize=1024)
+def _parts(text: str) -> tuple[str, bytes] | None:
+    """Return the id of what is sent as a key, and its secret's hash; None where it is no key."""
+    parts = _KEY.fullmatch(text)
+    return parts and (parts[1], _hash(parts[2]))
 
 
 def _hash(secret: str) -> bytes:

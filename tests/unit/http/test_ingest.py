@@ -15,6 +15,7 @@ from api.problems import Refusal
 from tocsin.records import AHEAD_MS_MAX, LogRecord, parse_record
 
 NOW = datetime(2026, 3, 2, 8, 0, 0, 250_000, tzinfo=timezone.utc)
+NOW_MS = round(NOW.timestamp() * 1000)
 AHEAD = timedelta(milliseconds=AHEAD_MS_MAX)
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -30,7 +31,7 @@ untimed = st.fixed_dictionaries(
 
 
 def check(body: bytes) -> tuple[list[tuple[bytes, bytes]], list[Any]]:
-    return check_records(split_records(body), received=NOW)
+    return check_records(split_records(body), received_ms=NOW_MS)
 
 
 @given(st.lists(untimed, min_size=1, max_size=5), st.booleans(), st.sampled_from([None, 2]))
@@ -65,7 +66,7 @@ def test_every_record_is_taken_or_refused_once(records: list[Any]) -> None:
 def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
     with suppress(Refusal):
         raws = split_records(body)
-        taken, refused = check_records(raws, received=NOW)
+        taken, refused = check_records(raws, received_ms=NOW_MS)
         assert len(taken) + len(refused) == len(raws)
 
 
