@@ -202,6 +202,6 @@ def require_few(count: int, most: int, what: str) -> None:
 def instant_of_ns(nanoseconds: int) -> datetime:
     """Return the time that is so many nanoseconds after the epoch, or raise Refused."""
     try:
-        return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+        return EPOCH + timedelta(0, 0, nanoseconds // 1000)
     except OverflowError:
         raise Refused("timestamp: outside the years 1 to 9999") from None

@@ -1,15 +1,13 @@
 """`POST /v1/logs`: OTLP over HTTP, as OpenTelemetry's SDKs and Collector send it."""
 
-from typing import Any
-
 from sanic import HTTPResponse, Request
 
 from api.bodies import JSON, media_type_of, require_media_type
 from api.idempotency import PARAMETER
-from api.intake import Intake, require_few
+from api.intake import Intake
 from api.openapi import INGEST_KEY, Content, Shape, operation
 from api.otlp_messages import PROTOBUF, Encoding, Json, Protobuf
-from api.otlp_records import add_records
+from api.otlp_records import add_records, groups_of
 from api.problems import Refusal
 
 _ENCODINGS: dict[str, type[Protobuf] | type[Json]] = {PROTOBUF: Protobuf, JSON: Json}
@@ -66,26 +64,14 @@ class Otlp:
         sender = await self._intake.sender(request)
         encoding: Encoding = _ENCODINGS[require_media_type(request, *_ENCODINGS)]()
         body = self._intake.body(request)
-        message = encoding.read(body)
-        await self._intake.require_room(request, sender, self._count(message))
+        groups = groups_of(encoding.read(body), self._intake.records_max)
+        count = sum([len(records) for _, _, records in groups])
+        await self._intake.require_room(request, sender, count)
         batch = self._intake.batch(request, sender, body)
-        count = add_records(message, encoding, batch)
-        del message  # it may be large, and Kafka slow
+        add_records(groups, encoding, batch)
+        del groups  # they may be large, and Kafka slow
         await self._intake.publish("otlp", batch.taken, batch.refused)
         if count and not batch.taken:
             raise Refusal(400, f"no record can be taken: {batch.reasons()}")
         answer = encoding.success(len(batch.refused), batch.reasons())
         return HTTPResponse(answer, content_type=encoding.media_type)
-
-    def _count(self, message: Any) -> int:
-        """Return how many records a request holds; refuse too many of what holds none, first."""
-        resources = message.resource_logs or ()
-        require_few(len(resources), self._intake.records_max, "resources")
-        scopes = records = 0
-        for resource in resources:
-            own = resource.scope_logs or ()
-            scopes += len(own)
-            require_few(scopes, self._intake.records_max, "scopes")
-            for scope in own:
-                records += len(scope.log_records or ())
-        return records

@@ -95,6 +95,9 @@ class Encoding(Protocol):
     def read(self, body: bytes) -> Any:
         """Return the request that a body is, or refuse it whole."""
 
+    def key(self, holder: Any) -> bytes:
+        """Return what is the same for equal resources or scopes, and for no others."""
+
     def plain(self, value: Any) -> Any:
         """Return what a value holds as text, number, boolean, list, dict or None."""
 
@@ -138,6 +141,10 @@ class Protobuf:
             return ExportLogsServiceRequest.FromString(body)
         except DecodeError:
             raise Refusal(400, "body: not an ExportLogsServiceRequest in protobuf") from None
+
+    def key(self, holder: Any) -> bytes:
+        """Return it as it is sent."""
+        return bytes(holder.SerializeToString())
 
     def plain(self, value: Any) -> Any:
         """Return what a value holds."""
@@ -189,6 +196,10 @@ class Json:
     def read(self, body: bytes) -> Any:
         """Return the message; what OTLP does not know in it is passed over."""
         return decode(body, self._decoder)
+
+    def key(self, holder: _Resource | _Scope | None) -> bytes:
+        """Return it as it may be sent."""
+        return msgspec.json.encode(holder)
 
     def plain(self, value: _Value | None) -> Any:
         """Return what a value holds: the member that is there."""

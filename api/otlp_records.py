@@ -1,15 +1,18 @@
 """OTLP's log records to ours: what each field becomes."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from api.intake import UNKNOWN_SERVICE, Batch, MappedRecord, instant_of_ns
+from api.intake import UNKNOWN_SERVICE, Batch, MappedRecord, instant_of_ns, require_few
 from api.otlp_messages import Encoding
 from tocsin.records import Level, Refused, level_of
+
+Group = tuple[Any, Any, Sequence[Any]]
+"""Records of one resource and one scope, after those two."""
 
 _SERVICE = "service.name"
 _TRACE_FLAGS = 0xFF
@@ -24,16 +27,34 @@ _LEVELS = (
 """The level of each SeverityNumber, 0 being unset."""
 
 
-def add_records(message: Any, encoding: Encoding, batch: Batch) -> int:
-    """Add every record of a request to a batch and return how many there were."""
-    count = 0
-    for count, (record, service_id, context) in enumerate(_records(message, encoding), 1):
-        try:
-            mapped = _mapped(record, service_id, context, encoding, batch.received)
-            batch.add_decoded(count - 1, mapped)
-        except Refused as reason:
-            batch.refuse(count - 1, reason)
-    return count
+def groups_of(message: Any, most: int) -> list[Group]:
+    """Return what a request holds; refuse too many of what holds no record, first."""
+    resources = message.resource_logs or ()
+    require_few(len(resources), most, "resources")
+    groups: list[Group] = []
+    for resource_logs in resources:
+        resource, scopes = resource_logs.resource, resource_logs.scope_logs or ()
+        require_few(len(groups) + len(scopes), most, "scopes")
+        groups += [(resource, one.scope, one.log_records or ()) for one in scopes]
+    return groups
+
+
+def add_records(groups: list[Group], encoding: Encoding, batch: Batch) -> None:
+    """Add every record of a request to a batch."""
+    first = 0
+    known: dict[tuple[bytes, bytes], tuple[str, dict[str, Raw]]] = {}
+    for resource, scope, records in groups:
+        key = encoding.key(resource), encoding.key(scope)
+        if key not in known:
+            known[key] = _shared(resource, scope, encoding)
+        service_id, shared = known[key]
+        for index, record in enumerate(records, first):
+            try:
+                mapped = _mapped(record, service_id, shared, encoding, batch.received)
+                batch.add_decoded(index, mapped)
+            except Refused as reason:
+                batch.refuse(index, reason)
+        first += len(records)
 
 
 def level(number: int, text: str) -> str:
@@ -46,21 +67,16 @@ def level(number: int, text: str) -> str:
         return Level.INFO.value
 
 
-def _records(message: Any, encoding: Encoding) -> Iterator[tuple[Any, str, dict[str, Raw]]]:
-    """Yield every record with its service and what it shares, encoded once, with others."""
-    for resource_logs in message.resource_logs or ():
-        resource = _attributes(resource_logs.resource, encoding)
-        service_id = str(resource.get(_SERVICE) or UNKNOWN_SERVICE)
-        shared = {"resource": _encoded(resource)} if resource else {}
-        for scope_logs in resource_logs.scope_logs or ():
-            scope = _scope(scope_logs.scope, encoding)
-            context = {**shared, "scope": _encoded(scope)} if scope else shared
-            for record in scope_logs.log_records or ():
-                yield record, service_id, context
+def _shared(resource: Any, scope: Any, encoding: Encoding) -> tuple[str, dict[str, Raw]]:
+    """Return the service that records are of, and what each of them has of their group, encoded."""
+    attributes, about = _attributes(resource, encoding), _scope(scope, encoding)
+    service_id = str(attributes.get(_SERVICE) or UNKNOWN_SERVICE)
+    parts = {"resource": attributes, "scope": about}
+    return service_id, {name: _encoded(part) for name, part in parts.items() if part}
 
 
 def _mapped(
-    record: Any, service_id: str, context: dict[str, Raw], encoding: Encoding, received: datetime
+    record: Any, service_id: str, shared: dict[str, Raw], encoding: Encoding, received: datetime
 ) -> MappedRecord:
     metadata: dict[str, Any] = {}
     text = record.severity_text
@@ -77,8 +93,8 @@ def _mapped(
         metadata["event_name"] = event_name
     if attributes := record.attributes:
         metadata["attributes"] = encoding.mapping(attributes)
-    if context:
-        metadata.update(context)
+    if shared:
+        metadata.update(shared)
     nanoseconds = record.time_unix_nano or record.observed_time_unix_nano
     body = encoding.plain(record.body)
     return MappedRecord(

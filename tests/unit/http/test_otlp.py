@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from api.otlp_messages import Json, Protobuf
-from api.otlp_records import add_records, level
+from api.otlp_records import add_records, groups_of, level
 from tests.unit.http.test_mappings import NOW, batch
 
 NOW_NS = int(NOW.timestamp()) * 1_000_000_000
@@ -16,7 +16,7 @@ NOW_NS = int(NOW.timestamp()) * 1_000_000_000
 
 def otlp(encoding: Any, body: bytes) -> list[dict[str, Any]]:
     filled = batch()
-    add_records(encoding.read(body), encoding, filled)
+    add_records(groups_of(encoding.read(body), 1000), encoding, filled)
     assert filled.refused == []
     return [json.loads(value) for _, value in filled.taken]
 
