@@ -39,6 +39,8 @@ _PLAIN_BYTES_MAX = 10_000
 """Nothing in so short a record is too long."""
 _BRACKETS_MAX = 200
 """So many can be nested in each other wherever a record is decoded."""
+_SHALLOW_BYTES_MAX = 2 * _BRACKETS_MAX
+"""So short a record cannot open and close more."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -171,8 +173,11 @@ class Batch:
             and record.id is UNSET
             and self._first <= record.timestamp <= self._last
             and len(raw) <= _PLAIN_BYTES_MAX
-            and b"\\u0000" not in raw
-            and raw.count(b"[") + raw.count(b"{") <= _BRACKETS_MAX
+            and raw.find(b"\\u0000") < 0
+            # Each that is opened is closed, too.
+            and (
+                len(raw) <= 2 * _BRACKETS_MAX or raw.count(b"[") + raw.count(b"{") <= _BRACKETS_MAX
+            )
         )
 
     def _take(self, checked: LogRecord, raw: bytes) -> None:
@@ -191,6 +196,10 @@ class Batch:
         told = [f"record {row.index}: {row.reason}" for row in self.refused[:_TOLD_MAX]]
         more = len(self.refused) - len(told)
         return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def _brackets(raw: bytes) -> int:
+    return raw.count(b"[") + raw.count(b"{")
 
 
 def require_few(count: int, most: int, what: str) -> None:

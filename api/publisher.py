@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from api.delivery import Delivery
 from api.metrics import CONFIRMED, UNCONFIRMED
@@ -39,7 +39,6 @@ log = structlog.get_logger(__name__)
 
 Keyed = tuple[bytes, bytes]
 """A record's key and its value, as they go over the wire."""
-Report = Callable[[KafkaError | None, Message], None]
 
 
 class Publisher:
@@ -163,30 +162,19 @@ class Publisher:
             log.error("kafka", error=f"{self._records} records were never confirmed")
 
     def _produce(self, records: Sequence[Keyed], delivery: Delivery) -> None:
-        # One alone costs less than a batch of one.
-        send = self._send_one if len(records) == 1 else self._send_many
+        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in records]
+        report = delivery.acknowledge
         try:
-            sent, cause = send(records, delivery.acknowledge)
-        except BufferError:
-            sent, cause = 0, KafkaError(KafkaError._QUEUE_FULL)
+            sent = self._producer.produce_batch(self._topic, messages, on_delivery=report)
         except KafkaException as error:
             sent, cause = 0, error.args[0]
-        if cause is not None:  # those that were sent still report
-            self._fatal = self._fatal or _is_fatal(cause)
-            delivery.give_up(len(records) - sent, cause)
-
-    def _send_one(self, records: Sequence[Keyed], report: Report) -> tuple[int, None]:
-        key, value = records[0]
-        self._producer.produce(self._topic, value, key, on_delivery=report)
-        return 1, None
-
-    def _send_many(self, records: Sequence[Keyed], report: Report) -> tuple[int, KafkaError | None]:
-        """Return how many were sent and, where not all were, why."""
-        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in records]
-        sent = self._producer.produce_batch(self._topic, messages, on_delivery=report)
-        if sent == len(records):
-            return sent, None
-        return sent, next(one["_error"] for one in messages if "_error" in one)
+        else:
+            if sent == len(records):
+                return
+            cause = next(one["_error"] for one in messages if "_error" in one)
+        # Those that were sent still report.
+        self._fatal = self._fatal or _is_fatal(cause)
+        delivery.give_up(len(records) - sent, cause)
 
     def _poll(self) -> None:
         try:

@@ -1,15 +1,23 @@
 """Connections: a client that is slow, idle or no speaker of HTTP holds nothing for long."""
 
+import json
 import re
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
+from stack.ports import free_port, is_free
 from stack.waiting import wait_until
+from tests.integration.http import streaming
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.wire import connected, exchange, rest_of
+from tocsin.records import parse_record
 
 HEAD = b"POST /auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
@@ -136,3 +144,69 @@ def test_head_over_the_limit_is_refused_as_such(api: Api) -> None:
 def test_address_over_the_limit_is_refused(api: Api) -> None:
     answer = exchange(api, b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 431 "), answer
+
+
+def test_requests_that_come_at_once_are_each_answered_in_order(api: Api, service: str) -> None:
+    names = [f"n-{number}" for number in range(50)]
+    requests = [
+        posted(api, json.dumps(record(service, message=name)).encode(), f"x-request-id: {name}")
+        for name in names
+    ]
+    with connected(api) as connection:
+        connection.sendall(b"".join(requests))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers = rest_of(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"202"] * 50 + [b"200"]
+    assert re.findall(r"(?i)x-request-id: (n-\d+)", answers.decode()) == names
+    found = [parse_record(one.value() or b"").message for one in api.topic_records(service)]
+    assert found == names
+
+
+@pytest.mark.parametrize("size", [1, 100, 30_000])
+@pytest.mark.parametrize("expected", ["x-any: y", "expect: 100-continue"])
+def test_body_is_whole_in_whatever_pieces_it_comes(
+    api: Api, service: str, size: int, expected: str
+) -> None:
+    message = "".join(chr(ord("a") + number % 26) for number in range(size))
+    body = json.dumps(record(service, message=message)).encode()
+    request = posted(api, body, expected, "connection: close")
+    head = len(request) - len(body)
+    with connected(api) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request[: head - 2])
+        connection.sendall(request[head - 2 : head])
+        if expected.startswith("expect"):
+            assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        for first, end in pairwise([head, head + 1, len(request) - 1, len(request)]):
+            connection.sendall(request[first:end])
+        answer = rest_of(connection)
+    assert b"HTTP/1.1 202 " in answer
+    (found,) = api.topic_records(service)
+    assert found.value() == body
+
+
+def test_stream_waits_for_a_client_that_does_not_read() -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, streaming.__file__, str(port)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        wait_until(lambda: not is_free(port), "the stream", deadline_s=WAIT_S)
+        with socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            connection.recv(1)
+        told, _ = server.communicate(timeout=WAIT_S)
+    assert 0 < int(told) < streaming.PIECES
+
+
+def posted(api: Api, body: bytes, *headers: str) -> bytes:
+    lines = [
+        "POST /ingest HTTP/1.1",
+        "host: x",
+        f"x-api-key: {api.key}",
+        "content-type: application/json",
+        *headers,
+        f"content-length: {len(body)}",
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode() + body

@@ -204,6 +204,12 @@ def test_body_that_holds_no_record_is_refused(api: Api, body: bytes) -> None:
     assert_problem(api.ingest(body), 400)
 
 
+@pytest.mark.parametrize("body", [b"{", b"not json", b"[1,", b'{"a":1}{"b":2}', b"[" * 100_000])
+def test_body_that_is_no_json_is_told_as_that(api: Api, body: bytes) -> None:
+    problem = assert_problem(api.ingest(body), 400)
+    assert problem["detail"].startswith(("body: not valid JSON (", "body: nested too deeply"))
+
+
 @pytest.mark.parametrize(
     "headers",
     [

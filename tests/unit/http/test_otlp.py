@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from api.otlp_messages import Json, Protobuf
+from api.otlp_messages import Encoding, Json, Protobuf
 from api.otlp_records import add_records, groups_of, level
 from tests.unit.http.test_mappings import NOW, batch
 
@@ -152,3 +152,49 @@ def test_bare_otlp_record_is_of_an_unknown_service_and_of_now() -> None:
     assert told == ("unknown_service", "INFO", "")
     assert datetime.fromisoformat(first["timestamp"].replace("Z", "+00:00")) >= NOW
     assert second["timestamp"] == NOW.isoformat().replace("+00:00", "Z")
+
+
+def grouped(groups: list[tuple[str, str, list[str]]]) -> tuple[bytes, bytes]:
+    """Return a request of (service, scope, messages), in protobuf and in JSON."""
+    message = ExportLogsServiceRequest()
+    resources = []
+    for service, scope, texts in groups:
+        resource_logs = message.resource_logs.add()
+        resource_logs.resource.attributes.add(key="service.name").value.string_value = service
+        scope_logs = resource_logs.scope_logs.add()
+        scope_logs.scope.name = scope
+        for text in texts:
+            record = scope_logs.log_records.add(time_unix_nano=NOW_NS)
+            record.body.string_value = text
+        records = [{"timeUnixNano": NOW_NS, "body": {"stringValue": text}} for text in texts]
+        named = {"key": "service.name", "value": {"stringValue": service}}
+        resources.append(
+            {
+                "resource": {"attributes": [named]},
+                "scopeLogs": [{"scope": {"name": scope}, "logRecords": records}],
+            }
+        )
+    return message.SerializeToString(), json.dumps({"resourceLogs": resources}).encode()
+
+
+def test_groups_share_no_more_than_their_own_resource_and_scope() -> None:
+    groups = [("a", "x", ["1"]), ("b", "x", ["2", "3"]), ("a", "y", ["4"]), ("a", "x", ["5"])]
+    for encoding, body in zip((Protobuf(), Json()), grouped(groups), strict=True):
+        found = [
+            (row["service_id"], row["metadata"]["scope"]["name"], row["message"])
+            for row in otlp(encoding, body)
+        ]
+        assert found == [(name, scope, text) for name, scope, all_ in groups for text in all_]
+        assert [row["metadata"]["resource"]["service.name"] for row in otlp(encoding, body)] == [
+            name for name, _, _ in found
+        ]
+
+
+def test_refused_record_is_named_by_its_place_in_the_whole_request() -> None:
+    groups = [("a", "x", ["1", "2"]), ("b", "x", []), ("c" * 200, "x", ["3"]), ("a", "x", ["4"])]
+    encodings: tuple[Encoding, ...] = (Protobuf(), Json())
+    for encoding, body in zip(encodings, grouped(groups), strict=True):
+        filled = batch()
+        add_records(groups_of(encoding.read(body), 1000), encoding, filled)
+        assert [row.index for row in filled.refused] == [2]
+        assert len(filled.taken) == 3
