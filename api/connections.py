@@ -101,6 +101,10 @@ class BoundedProtocol(HttpProtocol):
         if len(self._unsent) > _UNSENT_MAX:
             self._flush()
 
+    def eof_received(self) -> None:
+        """Send what is unsent: its client sends no more but may still read, and is left next."""
+        self._flush()
+
     def close(self, timeout: float | None = None) -> None:
         """Close when all is sent."""
         self._flush()

@@ -38,7 +38,7 @@ _LINES_SCHEMA = {"type": "string", "description": "a record in each line"}
 _LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
 _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _ARRAY = msgspec.json.Decoder(list[Raw])
-_ANY = msgspec.json.Decoder(Raw)
+_SINGLE = msgspec.json.Decoder(Raw)
 _SPACE = b" \t\r\n"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _FEW = 4
@@ -119,8 +119,6 @@ class Ingest:
             refused.sort(key=lambda row: row.index)
         await self._intake.publish("tocsin", taken, refused)
         if not taken:
-            if kind == JSON:
-                decode(body, _ANY)  # what is no JSON at all is told as that
             raise Refusal(400, "no record can be taken", members={"refused": refused})
         return json_answer(IngestAnswer(len(taken), refused), 202)
 
@@ -134,14 +132,11 @@ def split_lines(body: bytes) -> list[Raw]:
 
 
 def split_records(body: bytes) -> list[Raw]:
-    """Cut a body into its records, not yet checked.
-
-    Refuses what is empty, and what begins as an array but is none.
-    """
+    """Cut a body into its records, not yet checked. Refuses what is empty or not JSON."""
     first = body.lstrip(_SPACE)[:1]
     if not first:
         raise Refusal(400, "body: empty, send a record or an array of records")
-    raws = _array(body) if first == b"[" else [Raw(body.strip(_SPACE))]
+    raws = _array(body) if first == b"[" else [decode(body, _SINGLE)]
     if not raws:
         raise Refusal(400, "body: an empty array, send at least one record")
     return raws

@@ -174,10 +174,7 @@ class Batch:
             and self._first <= record.timestamp <= self._last
             and len(raw) <= _PLAIN_BYTES_MAX
             and raw.find(b"\\u0000") < 0
-            # Each that is opened is closed, too.
-            and (
-                len(raw) <= 2 * _BRACKETS_MAX or raw.count(b"[") + raw.count(b"{") <= _BRACKETS_MAX
-            )
+            and (len(raw) <= _SHALLOW_BYTES_MAX or _brackets(raw) <= _BRACKETS_MAX)
         )
 
     def _take(self, checked: LogRecord, raw: bytes) -> None:

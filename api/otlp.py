@@ -7,7 +7,7 @@ from api.idempotency import PARAMETER
 from api.intake import Intake
 from api.openapi import INGEST_KEY, Content, Shape, operation
 from api.otlp_messages import PROTOBUF, Encoding, Json, Protobuf
-from api.otlp_records import add_records, groups_of
+from api.otlp_records import add_records, count_records, groups_of
 from api.problems import Refusal
 
 _ENCODINGS: dict[str, type[Protobuf] | type[Json]] = {PROTOBUF: Protobuf, JSON: Json}
@@ -65,7 +65,7 @@ class Otlp:
         encoding: Encoding = _ENCODINGS[require_media_type(request, *_ENCODINGS)]()
         body = self._intake.body(request)
         groups = groups_of(encoding.read(body), self._intake.records_max)
-        count = sum([len(records) for _, _, records in groups])
+        count = count_records(groups)
         await self._intake.require_room(request, sender, count)
         batch = self._intake.batch(request, sender, body)
         add_records(groups, encoding, batch)

@@ -1,7 +1,7 @@
 """OTLP's messages in both encodings, read with the same attributes: protobuf's own, and JSON's."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -95,8 +95,8 @@ class Encoding(Protocol):
     def read(self, body: bytes) -> Any:
         """Return the request that a body is, or refuse it whole."""
 
-    def key(self, holder: Any) -> bytes:
-        """Return what is the same for equal resources or scopes, and for no others."""
+    def key(self, resource: Any) -> Hashable:
+        """Return what is the same for no other resource of the request but, at best, equal ones."""
 
     def plain(self, value: Any) -> Any:
         """Return what a value holds as text, number, boolean, list, dict or None."""
@@ -142,9 +142,9 @@ class Protobuf:
         except DecodeError:
             raise Refusal(400, "body: not an ExportLogsServiceRequest in protobuf") from None
 
-    def key(self, holder: Any) -> bytes:
-        """Return it as it is sent."""
-        return bytes(holder.SerializeToString())
+    def key(self, resource: Any) -> Hashable:
+        """Return the resource as it is sent."""
+        return bytes(resource.SerializeToString())
 
     def plain(self, value: Any) -> Any:
         """Return what a value holds."""
@@ -197,9 +197,9 @@ class Json:
         """Return the message; what OTLP does not know in it is passed over."""
         return decode(body, self._decoder)
 
-    def key(self, holder: _Resource | _Scope | None) -> bytes:
-        """Return it as it may be sent."""
-        return msgspec.json.encode(holder)
+    def key(self, resource: _Resource | None) -> Hashable:
+        """Return which object it is: to compare what it holds would cost as much as to read it."""
+        return id(resource)
 
     def plain(self, value: _Value | None) -> Any:
         """Return what a value holds: the member that is there."""

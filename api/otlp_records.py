@@ -1,6 +1,6 @@
 """OTLP's log records to ours: what each field becomes."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,8 @@ from api.intake import UNKNOWN_SERVICE, Batch, MappedRecord, instant_of_ns, requ
 from api.otlp_messages import Encoding
 from tocsin.records import Level, Refused, level_of
 
-Group = tuple[Any, Any, Sequence[Any]]
-"""Records of one resource and one scope, after those two."""
+Group = tuple[Any, list[tuple[Any, Sequence[Any]]]]
+"""A resource and its scopes, each with its records."""
 
 _SERVICE = "service.name"
 _TRACE_FLAGS = 0xFF
@@ -32,29 +32,39 @@ def groups_of(message: Any, most: int) -> list[Group]:
     resources = message.resource_logs or ()
     require_few(len(resources), most, "resources")
     groups: list[Group] = []
+    scopes = 0
     for resource_logs in resources:
-        resource, scopes = resource_logs.resource, resource_logs.scope_logs or ()
-        require_few(len(groups) + len(scopes), most, "scopes")
-        groups += [(resource, one.scope, one.log_records or ()) for one in scopes]
+        own = resource_logs.scope_logs or ()
+        scopes += len(own)
+        require_few(scopes, most, "scopes")
+        groups.append((resource_logs.resource, [(one.scope, one.log_records or ()) for one in own]))
     return groups
 
 
+def count_records(groups: list[Group]) -> int:
+    """Return how many records a request holds."""
+    return sum([len(records) for _, scopes in groups for _, records in scopes])
+
+
 def add_records(groups: list[Group], encoding: Encoding, batch: Batch) -> None:
-    """Add every record of a request to a batch."""
+    """Add every record of a request to a batch; what equal resources hold is read once."""
     first = 0
-    known: dict[tuple[bytes, bytes], tuple[str, dict[str, Raw]]] = {}
-    for resource, scope, records in groups:
-        key = encoding.key(resource), encoding.key(scope)
+    known: dict[Hashable, tuple[str, dict[str, Raw]]] = {}
+    for resource, scopes in groups:
+        key = encoding.key(resource)
         if key not in known:
-            known[key] = _shared(resource, scope, encoding)
+            known[key] = _resource(resource, encoding)
         service_id, shared = known[key]
-        for index, record in enumerate(records, first):
-            try:
-                mapped = _mapped(record, service_id, shared, encoding, batch.received)
-                batch.add_decoded(index, mapped)
-            except Refused as reason:
-                batch.refuse(index, reason)
-        first += len(records)
+        for scope, records in scopes:
+            about = _scope(scope, encoding)
+            context = {**shared, "scope": _encoded(about)} if about else shared
+            for index, record in enumerate(records, first):
+                try:
+                    mapped = _mapped(record, service_id, context, encoding, batch.received)
+                    batch.add_decoded(index, mapped)
+                except Refused as reason:
+                    batch.refuse(index, reason)
+            first += len(records)
 
 
 def level(number: int, text: str) -> str:
@@ -67,16 +77,15 @@ def level(number: int, text: str) -> str:
         return Level.INFO.value
 
 
-def _shared(resource: Any, scope: Any, encoding: Encoding) -> tuple[str, dict[str, Raw]]:
-    """Return the service that records are of, and what each of them has of their group, encoded."""
-    attributes, about = _attributes(resource, encoding), _scope(scope, encoding)
+def _resource(resource: Any, encoding: Encoding) -> tuple[str, dict[str, Raw]]:
+    """Return the service that a resource is, and what its records have of it, encoded."""
+    attributes = _attributes(resource, encoding)
     service_id = str(attributes.get(_SERVICE) or UNKNOWN_SERVICE)
-    parts = {"resource": attributes, "scope": about}
-    return service_id, {name: _encoded(part) for name, part in parts.items() if part}
+    return service_id, {"resource": _encoded(attributes)} if attributes else {}
 
 
 def _mapped(
-    record: Any, service_id: str, shared: dict[str, Raw], encoding: Encoding, received: datetime
+    record: Any, service_id: str, context: dict[str, Raw], encoding: Encoding, received: datetime
 ) -> MappedRecord:
     metadata: dict[str, Any] = {}
     text = record.severity_text
@@ -93,8 +102,8 @@ def _mapped(
         metadata["event_name"] = event_name
     if attributes := record.attributes:
         metadata["attributes"] = encoding.mapping(attributes)
-    if shared:
-        metadata.update(shared)
+    if context:
+        metadata.update(context)
     nanoseconds = record.time_unix_nano or record.observed_time_unix_nano
     body = encoding.plain(record.body)
     return MappedRecord(

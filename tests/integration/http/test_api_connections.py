@@ -162,6 +162,15 @@ def test_requests_that_come_at_once_are_each_answered_in_order(api: Api, service
     assert found == names
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/no"])
+def test_client_that_ends_its_sending_at_once_is_still_answered(api: Api, path: str) -> None:
+    for _ in range(50):
+        with connected(api) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert rest_of(connection).startswith(b"HTTP/1.1 ")
+
+
 @pytest.mark.parametrize("size", [1, 100, 30_000])
 @pytest.mark.parametrize("expected", ["x-any: y", "expect: 100-continue"])
 def test_body_is_whole_in_whatever_pieces_it_comes(

@@ -210,6 +210,15 @@ def test_body_that_is_no_json_is_told_as_that(api: Api, body: bytes) -> None:
     assert problem["detail"].startswith(("body: not valid JSON (", "body: nested too deeply"))
 
 
+def test_record_that_is_nested_too_deeply_hides_no_other_reason(api: Api, service: str) -> None:
+    deep = json.dumps(record(service))[:-1].encode() + b',"metadata":{"a":' + b"[" * 2000
+    problem = assert_problem(api.ingest(b"[" + deep + b"]" * 2000 + b'}},{"x":1}]'), 400)
+    assert [row["reason"] for row in problem["refused"]] == [
+        "record: nested too deeply",
+        "x: unknown field",
+    ]
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -16,7 +16,7 @@ NOW_NS = int(NOW.timestamp()) * 1_000_000_000
 
 def otlp(encoding: Any, body: bytes) -> list[dict[str, Any]]:
     filled = batch()
-    add_records(groups_of(encoding.read(body), 1000), encoding, filled)
+    add_records(groups_of(encoding.read(body), 10_000), encoding, filled)
     assert filled.refused == []
     return [json.loads(value) for _, value in filled.taken]
 
@@ -198,3 +198,31 @@ def test_refused_record_is_named_by_its_place_in_the_whole_request() -> None:
         add_records(groups_of(encoding.read(body), 1000), encoding, filled)
         assert [row.index for row in filled.refused] == [2]
         assert len(filled.taken) == 3
+
+
+def test_resource_is_read_once_for_all_of_its_scopes() -> None:
+    # Else its attributes would be more values than one request may hold, and copied for each scope.
+    message = ExportLogsServiceRequest()
+    resource_logs = message.resource_logs.add()
+    for number in range(110):
+        resource_logs.resource.attributes.add(key=f"a{number}").value.string_value = "x"
+    for number in range(9_900):
+        scope_logs = resource_logs.scope_logs.add()
+        scope_logs.scope.name = f"s{number}"
+    scope_logs.log_records.add(time_unix_nano=NOW_NS)
+    (found,) = otlp(Protobuf(), message.SerializeToString())
+    assert found["metadata"]["scope"] == {"name": "s9899"}
+    assert len(found["metadata"]["resource"]) == 110
+
+
+def test_resources_that_json_cannot_tell_apart_stay_apart() -> None:
+    names = [{"doubleValue": "NaN"}, {"doubleValue": "Infinity"}, {"stringValue": None}]
+    resources = [
+        {
+            "resource": {"attributes": [{"key": "service.name", "value": name}]},
+            "scopeLogs": [{"logRecords": [{"timeUnixNano": NOW_NS}]}],
+        }
+        for name in names
+    ]
+    found = otlp(Json(), json.dumps({"resourceLogs": resources}).encode())
+    assert [row["service_id"] for row in found] == ["nan", "inf", "unknown_service"]
