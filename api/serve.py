@@ -23,7 +23,6 @@ from api.naming import name_request
 from sql.connect import connect
 from sql.migrate import require_current
 from tocsin.errors import SettingsError, WorkerEnded
-from tocsin.garbage import searched_for_seldom
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, require_jwt_secrets
 
@@ -126,10 +125,7 @@ def _serve(app: App, sock: socket.socket) -> None:
     # As many connections as the system lets us have: each takes a descriptor.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with searched_for_seldom():
-        app.run(
-            sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol
-        )
+    app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -14,6 +14,7 @@ from bytewax._bytewax import cli_main
 from bytewax.inputs import Source
 from msgspec import Struct
 
+from flows import garbage
 from flows.bounded import RangeSource
 from flows.cause import cause_of
 from flows.course import Course
@@ -43,7 +44,6 @@ from sql.migrate import require_current
 from tocsin.batches import RecordBatch
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import FileUnusable, RangeUnusable, StorageError
-from tocsin.garbage import searched_for_seldom
 from tocsin.settings import Settings
 
 WARM_UP_MS: Final = 190 * WINDOW_MS
@@ -189,7 +189,7 @@ def _run(reading: Reading, candidates: Sequence[Candidate], course: Course) -> R
         reading.seen_before,
     )
     try:
-        with searched_for_seldom():
+        with garbage.searched_for_seldom():
             cli_main(flow)
     except Exception as error:
         cause = cause_of(error)

@@ -12,7 +12,7 @@ import structlog
 from bytewax._bytewax import cli_main
 from bytewax.recovery import RecoveryConfig
 
-from flows import metrics
+from flows import garbage, metrics
 from flows.announce import Announcer
 from flows.books import LiveBooks
 from flows.cause import cause_of
@@ -32,7 +32,6 @@ from sql.flow_lock import only_flow
 from sql.migrate import require_current
 from sql.writer import incarnation_of, read_position
 from tocsin.errors import BrokerError, RecoveryAhead, RecoveryDamaged, StorageError
-from tocsin.garbage import searched_for_seldom
 from tocsin.settings import Settings
 from tocsin.settings_versions import SettingsBook
 from tocsin.signals import heard
@@ -211,7 +210,7 @@ class _Reading:
             ids_max,
         )
         try:
-            with searched_for_seldom():
+            with garbage.searched_for_seldom():
                 cli_main(
                     flow,
                     workers_per_process=cluster.workers,
