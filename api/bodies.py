@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from sanic import HTTPResponse, Request
-from sanic.helpers import has_message_body
 
 from api.complaints import complaint
 from api.problems import Refusal
@@ -35,8 +34,7 @@ class JsonAnswer(HTTPResponse):
     @property
     def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
         """The headers as bytes: as one, the value of the first holding the lines of the others."""
-        if has_message_body(self.status):  # type: ignore[no-untyped-call]  # Sanic's own
-            self.headers.setdefault("content-type", self.content_type)
+        self.headers.setdefault("content-type", self.content_type)
         lines = [f"{name}: {value}" for name, value in self.headers.items()]
         if not "".join(lines).isprintable():
             return super().processed_headers

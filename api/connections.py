@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from sanic import Request
-from sanic.exceptions import RequestTimeout, SanicException
+from sanic.exceptions import RequestCancelled, RequestTimeout, SanicException
 from sanic.http import Http, Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
@@ -90,10 +90,9 @@ class BoundedProtocol(HttpProtocol):
         Sent at once, each answer would wake a client that waits for it, which costs more than to
         write it; of many in a row the first wakes, and the others find their client awake.
         """
-        if not self._can_write.is_set() or self.transport is None or self.transport.is_closing():
-            self._flush()
-            await super().send(data)  # type: ignore[no-untyped-call]  # Sanic's own has no types
-            return
+        await self._can_write.wait()
+        if self.transport is None or self.transport.is_closing():
+            raise RequestCancelled
         if not self._unsent:
             self.loop.call_soon(self._flush)
         self._unsent += data
