@@ -5,7 +5,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -44,29 +45,30 @@ def run(settings: Settings) -> None:
     Cors(settings)
     with connect(settings.database_url, name="api") as conn:
         require_current(conn)
-    with _listen(settings) as sock, exposed(settings):
+    with ExitStack() as stack:
+        socks = [stack.enter_context(sock) for sock in _listen(settings)]
+        stack.enter_context(exposed(settings))
         configure_logging(settings, name_request)
-        if settings.api_workers == 1:
-            serve: Callable[[], None] = partial(
-                _serve, create_app(settings=settings, name=_NAME), sock
-            )
+        if len(socks) == 1:
+            app = create_app(settings=settings, name=_NAME)
+            serve: Callable[[], None] = partial(_serve, app, socks[0])
         else:
-            serve = _Workers(settings, sock).run
+            serve = _Workers(settings, socks).run
         log.info("listening", url=f"http://{settings.api_host}:{settings.api_port}")
         serve()
 
 
 class _Workers:
-    """Several processes that accept from one socket; they live and end together.
+    """Several processes, each with a socket of its own; they live and end together.
 
     Sanic's own worker manager loops for ever when SIGTERM comes while workers still start.
     """
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+    def __init__(self, settings: Settings, socks: Sequence[socket.socket]) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._processes = [
             spawn.Process(target=_work, args=(settings, sock), name=f"api-{number}")
-            for number in range(settings.api_workers)
+            for number, sock in enumerate(socks)
         ]
         self._unasked: list[SpawnProcess] = []
         self._stopping = False
@@ -102,7 +104,7 @@ class _Workers:
 
 
 def _work(settings: Settings, sock: socket.socket) -> None:
-    """Serve as one of several processes, and not longer than the first of them lives."""
+    """Serve as one of several processes, and not longer than their parent lives."""
     os.setpgrp()  # Ctrl-C reaches the first process, which tells the others
     configure_logging(settings, name_request)
     app = create_app(settings=settings, name=_NAME)
@@ -128,11 +130,26 @@ def _serve(app: App, sock: socket.socket) -> None:
     app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Return a socket for each process.
+
+    From one that they shared, who wakes first would take all the connections that wait; over
+    several the system spreads them.
+    """
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
-    address = (settings.api_host, settings.api_port)
+    listen = partial(
+        socket.create_server,
+        (settings.api_host, settings.api_port),
+        family=family,
+        backlog=_BACKLOG,
+    )
     try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
+        alone = listen()
+        if settings.api_workers == 1:
+            return [alone]
+        # A port that somebody else listens on was refused by now; to share it would not be.
+        alone.close()
+        return [listen(reuse_port=True) for _ in range(settings.api_workers)]
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {settings.api_host}:{settings.api_port} ({error.strerror}): "

@@ -2,9 +2,12 @@
 
 import os
 import re
+import select
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -56,9 +59,14 @@ def test_api_does_not_boot_on_a_database_without_schema(
     assert_refuses_to_boot(make_api(DATABASE_URL=empty_database_url), "run `tocsin migrate`")
 
 
-def test_api_does_not_boot_on_a_port_in_use(make_api: Callable[..., Api]) -> None:
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
-        api = make_api(TOCSIN_API_PORT=str(taken.getsockname()[1]))
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_api_does_not_boot_on_a_port_in_use(
+    make_api: Callable[..., Api], workers: int, is_shared: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", free_port()), reuse_port=is_shared) as taken:
+        port = taken.getsockname()[1]
+        api = make_api(TOCSIN_API_PORT=str(port), TOCSIN_API_WORKERS=str(workers))
         assert_refuses_to_boot(api, "TOCSIN_API_PORT")
 
 
@@ -77,6 +85,31 @@ def test_several_workers_serve_one_port(make_api: Callable[..., Api], service: s
     assert len(api.topic_records(service)) == 20
     assert api.process is not None
     assert api.process.stop() == 0
+
+
+def test_worker_that_is_awake_does_not_take_all_connections(make_api: Callable[..., Api]) -> None:
+    api = make_api(TOCSIN_API_WORKERS="2")
+    api.start()
+    wait_until(lambda: ready(api) == 2, "both workers are ready", deadline_s=WAIT_S)
+    asleep, _ = workers_of(api)
+    address = ("127.0.0.1", api.settings.api_port)
+    with ExitStack() as stack:
+        os.kill(asleep, signal.SIGSTOP)
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(100)]
+        for client in clients:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: answered(clients) >= 25, "answers of the other", deadline_s=WAIT_S)
+        os.kill(asleep, signal.SIGCONT)
+        answers = b"".join(client.recv(4096) for client in clients)
+    # A request's id begins with its process's own.
+    served = Counter(re.findall(rb"(?i)x-request-id: (\w+)-", answers))
+    assert served.total() == len(clients)
+    assert len(served) == 2
+    assert min(served.values()) >= 25
+
+
+def answered(clients: list[socket.socket]) -> int:
+    return len(select.select(clients, [], [], 0)[0])
 
 
 def test_workers_end_when_they_are_told_to_at_once(make_api: Callable[..., Api]) -> None:
