@@ -1,8 +1,9 @@
 """http-…: how many records the API confirms, beside what bounds it in the same run.
 
-One worker, every 202 given out when Kafka has acknowledged the records. Single records come on one
-hundred connections, batches on sixteen. Single records are held against a Sanic route that does
-nothing; batches against an idempotent producer that sends the same records and does nothing else.
+Every 202 is given out when Kafka has acknowledged the records. Single records come on one hundred
+connections to one worker, and are held against a Sanic route that does nothing. Batches come on
+sixteen to one worker, then to two, and are held against an idempotent producer that sends the same
+records and does nothing else.
 """
 
 import json
@@ -62,18 +63,21 @@ def run_otlp(seconds: int) -> list[Figure]:
 
 
 def _rates(seconds: int, path: str, media_type: str, body: bytes) -> list[Figure]:
-    with _api() as stack:
-        headers = _headers(stack, media_type)
-        url = f"{stack.api_url}{path}"
-        found = _checked(
-            wrk.ask(url, seconds, body=body, headers=headers, connections=BATCH_CONNECTIONS)
-        )
-        limit = _producer_rate(stack)
-    rate = found.per_s * BATCH_RECORDS
-    return [
-        Figure("confirmed", rate, "records/s", limit, "bare idempotent producer"),
-        Figure("p99", found.p99_ms, "ms"),
-    ]
+    figures = []
+    for workers, prefix in ((1, ""), (2, "by two workers, ")):
+        with _api(workers) as stack:
+            headers = _headers(stack, media_type)
+            url = f"{stack.api_url}{path}"
+            found = _checked(
+                wrk.ask(url, seconds, body=body, headers=headers, connections=BATCH_CONNECTIONS)
+            )
+            limit = _producer_rate(stack)
+        rate = found.per_s * BATCH_RECORDS
+        figures += [
+            Figure(f"{prefix}confirmed", rate, "records/s", limit, "bare idempotent producer"),
+            Figure(f"{prefix}p99", found.p99_ms, "ms"),
+        ]
+    return figures
 
 
 def _checked(found: wrk.Answers) -> wrk.Answers:
@@ -85,17 +89,22 @@ def _checked(found: wrk.Answers) -> wrk.Answers:
 
 
 @contextmanager
-def _api() -> Iterator[Stack]:
+def _api(workers: int = 1) -> Iterator[Stack]:
     with temporary() as stack:
         stack.migrate()
         stack.create_credentials()
         stack.settings.update(
+            TOCSIN_API_WORKERS=str(workers),
             TOCSIN_LIMIT_KEY_RECORDS="off",
             TOCSIN_LIMIT_ADDRESS_RECORDS="off",
             TOCSIN_LIMIT_ADDRESS_REQUESTS="off",
         )
         stack.start("api")
         stack.wait_ready()
+        log = stack.folder / "log/api.log"
+        wait_until(
+            lambda: log.read_text().count("Worker ready") == workers, "all workers", deadline_s=30
+        )
         yield stack
 
 
