@@ -37,7 +37,7 @@ class Committer(Generic[Job]):
     size: how much a job weighs; `submit` waits while more than `room` is waiting. What is committed
         at once weighs `at_once` at most, or is one job.
     stopping: when set while nothing can be stored, the wait ends with a StorageError; a connection
-        that was lost is replaced once more.
+        that was lost is replaced once more, and what waits to try again does so once, at once.
     """
 
     def __init__(
@@ -171,10 +171,13 @@ class Committer(Generic[Job]):
     def _gives_up(self, error: Exception, seconds: float) -> bool:
         """Pause; tell whether the flow was asked to end, and to try once more would take too long.
 
-        Where only the connection was lost, the database answers another one at once.
+        Where only the connection was lost, the database answers another one at once; and if the
+        signal comes during the pause, it may have come back by then.
         """
-        was_lost = isinstance(error, psycopg.Error) and not isinstance(error, SilentDatabase)
-        return self._stopping.wait(seconds) and not was_lost
+        if self._stopping.is_set():
+            return not isinstance(error, psycopg.Error) or isinstance(error, SilentDatabase)
+        self._stopping.wait(seconds)
+        return False
 
 
 def _passing(error: Exception) -> bool:

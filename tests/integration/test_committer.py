@@ -56,6 +56,7 @@ def make(gate: Gate, stopping: threading.Event) -> Iterator[Callable[..., Commit
         commit: Callable[[psycopg.Connection, list[int]], None] = gate.commit,
         url: str = gate.url,
         at_once: int = 3,
+        stopping: threading.Event = stopping,
     ) -> Committer[int]:
         made.append(
             Committer(
@@ -178,6 +179,39 @@ def test_flow_that_is_told_to_stop_replaces_a_lost_connection_once(
             committer.drain()
         assert gate.stored() == []
     assert len(set(pids)) == 2
+
+
+class DuringThePause(threading.Event):
+    """A signal to stop that comes while the committer waits to try again."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_flow_that_is_told_to_stop_while_it_waits_to_try_again_tries_once_more(
+    gate: Gate, make: Callable[..., Committer[int]], times: int
+) -> None:
+    tries: list[int] = []
+
+    def commit(conn: psycopg.Connection, jobs: list[int]) -> None:
+        tries.append(len(tries))
+        if len(tries) <= times:
+            raise StorageError("away")
+        gate.commit(conn, jobs)
+
+    gate.open.set()
+    committer = make(commit, stopping=DuringThePause())
+    committer.submit(1)
+    if times == 1:
+        committer.drain()
+        assert gate.stored() == [1]
+    else:
+        with pytest.raises(StorageError, match="stopped while nothing could be stored"):
+            committer.drain()
+        assert gate.stored() == []
+    assert len(tries) == 2
 
 
 def test_what_the_database_refuses_for_good_ends_the_flow(
