@@ -12,7 +12,7 @@ from tocsin.records import EPOCH
 
 
 def windows(rows: Iterable[tuple[Place, WindowRow]]) -> list[dict[str, Any]]:
-    """Return the parameters of `upsert_window` for (place of its service, row)."""
+    """Return the parameters of `upsert_windows` for (place of its service, row)."""
     return [
         {
             "service_id": row.service_id,

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import polars as pl
 import psycopg
 
@@ -128,9 +129,12 @@ def insert_dead_letters(
 
 
 def upsert_windows(conn: psycopg.Connection, windows: Sequence[Mapping[str, Any]]) -> None:
-    """Write window rows; one that is older than what is stored changes nothing."""
-    with conn.cursor() as cursor:
-        cursor.executemany(_SQL["upsert_window"], windows)
+    """Write window rows; one that is older than what is stored changes nothing.
+
+    No two are of one window of one service. They go as JSON in one statement, for one statement
+    each takes a hypertable five times as long.
+    """
+    conn.execute(_SQL["upsert_windows"], {"rows": msgspec.json.encode(windows).decode()})
 
 
 def upsert_incidents(conn: psycopg.Connection, incidents: Sequence[Mapping[str, Any]]) -> None:

@@ -36,20 +36,22 @@ INSERT INTO dead_letters (incarnation, partition, "offset", topic, arrival, reas
 VALUES (%(incarnation)s, %(partition)s, %(offset)s, %(topic)s, to_timestamp(%(arrival_ms)s / 1000.0), %(reason)s, %(key)s, %(raw)s)
 ON CONFLICT DO NOTHING;
 
--- name: upsert_window
+-- name: upsert_windows
 INSERT INTO error_windows AS kept (
     service_id, window_start, errors, total, late_errors, late_total, verdict, severity, z,
     guarded_z, baseline_windows, baseline_errors, baseline_squares, guarded_windows,
     guarded_errors, guarded_squares, guarded_records, closed, flagged, "unknown",
     settings_version, incarnation, partition, read_offset, "offset", arrival, clock_start,
     service_first, service_last, gap_windows, too_late)
-VALUES (
-    %(service_id)s, %(window_start)s, %(errors)s, %(total)s, %(late_errors)s, %(late_total)s,
-    %(verdict)s, %(severity)s, %(z)s, %(guarded_z)s, %(baseline_windows)s,
-    %(baseline_errors)s, %(baseline_squares)s, %(guarded_windows)s, %(guarded_errors)s,
-    %(guarded_squares)s, %(guarded_records)s, %(closed)s, %(flagged)s, %(unknown)s,
-    %(settings_version)s, %(incarnation)s, %(partition)s, %(read_offset)s, %(offset)s,
-    %(arrival)s, %(clock_start)s, %(service_first)s, %(service_last)s, %(gap_windows)s, %(too_late)s)
+SELECT * FROM json_to_recordset(%(rows)s) AS new (
+    service_id text, window_start timestamptz, errors bigint, total bigint, late_errors bigint,
+    late_total bigint, verdict verdict, severity incident_severity, z double precision,
+    guarded_z double precision, baseline_windows integer, baseline_errors numeric,
+    baseline_squares numeric, guarded_windows integer, guarded_errors numeric,
+    guarded_squares numeric, guarded_records numeric, closed boolean, flagged boolean,
+    "unknown" boolean, settings_version integer, incarnation smallint, partition integer,
+    read_offset bigint, "offset" bigint, arrival timestamptz, clock_start timestamptz,
+    service_first timestamptz, service_last timestamptz, gap_windows integer, too_late bigint)
 ON CONFLICT (service_id, window_start) DO UPDATE SET
     errors = excluded.errors,
     total = excluded.total,
