@@ -1,4 +1,4 @@
-"""The rows of windows as the database keeps them: every value as it was, none older than another's."""
+"""The rows of windows as the database keeps them: each value as it was, none older than another."""
 
 import uuid
 from typing import Any
@@ -23,10 +23,10 @@ def row() -> WindowRow:
 
 def write(database_url: str, *rows: tuple[Place, WindowRow]) -> list[dict[str, Any]]:
     """Write rows; return what is kept of the first one's service."""
-    with psycopg.connect(database_url, row_factory=dict_row) as conn:
+    with psycopg.connect(database_url) as conn, conn.cursor(row_factory=dict_row) as cursor:
         writer.upsert_windows(conn, detection_rows.windows(rows))
         query = "SELECT * FROM error_windows WHERE service_id = %s ORDER BY window_start"
-        return conn.execute(query, [rows[0][1].service_id]).fetchall()
+        return cursor.execute(query, [rows[0][1].service_id]).fetchall()
 
 
 def as_written(place: Place, row: WindowRow) -> dict[str, Any]:
