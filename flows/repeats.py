@@ -125,10 +125,11 @@ def seen_in(settings: Settings, stopping: threading.Event, ids_max: int) -> Seen
                 if isinstance(error, SilentDatabase):
                     patience_s *= 2  # it may have much to sort
                 problem = " ".join(str(error).split())
-                if stopping.wait(_AWAY_S):
+                if stopping.is_set():
                     raise StorageError(f"stopped while the database was away: {problem}") from None
                 if not said:
                     said = True
                     log.warning("cannot read the recent ids, trying again", problem=problem)
+                stopping.wait(_AWAY_S)  # should that end it, the database may be back by then
 
     return seen_before
