@@ -67,6 +67,7 @@ class _Workers:
 
     def __init__(self, settings: Settings, socks: Sequence[socket.socket]) -> None:
         spawn = multiprocessing.get_context("spawn")
+        self._socks = socks
         self._processes = [
             spawn.Process(target=_work, args=(settings, sock), name=f"api-{number}")
             for number, sock in enumerate(socks)
@@ -78,10 +79,11 @@ class _Workers:
 
     def run(self) -> None:
         """Start all and wait for their end. Raises WorkerEnded when one ends unasked."""
-        for process in self._processes:
+        for process, sock in zip(self._processes, self._socks, strict=True):
             if self._stopping:
                 break
             process.start()
+            sock.close()  # the worker has it by now, and alone says when it listens no more
             self._unasked.append(process)
         started = [process for process in self._processes if process.pid is not None]
         if self._stopping:  # the signal may have come between a start and its noting down

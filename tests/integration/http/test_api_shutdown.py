@@ -3,9 +3,11 @@
 import http.client
 import json
 import signal
+import socket
 import threading
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from stack.waiting import wait_until
@@ -73,3 +75,35 @@ def test_api_that_is_told_to_end_under_load_answers_all_that_it_took(
     said = api.log.read_text()
     assert "Traceback" not in said
     assert "never confirmed" not in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_api_that_is_told_to_end_takes_no_connection_while_it_answers_what_it_took(
+    make_api: Callable[..., Api], workers: int
+) -> None:
+    api = make_api(TOCSIN_API_WORKERS=str(workers))
+    create_topics(api.settings)
+    api.start()
+    wait_until(lambda: ready(api) == workers, "all workers", deadline_s=WAIT_S)
+    assert api.process is not None
+    process, address = api.process.popen, ("127.0.0.1", api.settings.api_port)
+
+    def is_refused() -> bool:
+        try:
+            socket.create_connection(address).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    body = msgspec.json.encode(record("shutdown"))
+    head = f"POST /ingest HTTP/1.1\r\nHost: x\r\nX-API-Key: {api.key}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(address, timeout=WAIT_S) as client:
+        client.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 100")
+        process.send_signal(signal.SIGTERM)
+        wait_until(is_refused, "nobody is let in any more", deadline_s=WAIT_S, every_s=0.01)
+        assert process.poll() is None
+        client.sendall(body)
+        assert client.recv(4096).startswith(b"HTTP/1.1 202")
+    assert process.wait(WAIT_S) == 0
