@@ -12,7 +12,7 @@ export BROKER
 .PHONY: help demo up show down test test-long test-faults check format bench bench-long quality pictures schema lock clean
 
 help: ## list what make can do
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@printf '\n%s\n%s\n%s\n' 'Ports of make up: STACK_DATABASE_PORT (5432), STACK_BROKER_PORT (9092),' \
 		'TOCSIN_API_PORT (8000). To choose another: make up TOCSIN_API_PORT=8001' \
 		'Broker of demo, up and test: BROKER=light (in memory) or BROKER=kafka (Apache Kafka).'

@@ -25,7 +25,19 @@ from stack.waiting import wait_until
 STATE_FOLDER = Path(os.environ.get("STACK_STATE_DIR") or CHECKOUT / ".tocsin")
 COLORS = {"api": "cyan", "flow": "magenta", "maintain": "blue"}
 
-console = Console(highlight=False, soft_wrap=True)
+
+class _Output(Console):
+    """Standard output, which whoever has read enough of it may close."""
+
+    def on_broken_pipe(self) -> None:
+        """End without an error."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(0) from None
+
+
+console = _Output(highlight=False, soft_wrap=True)
 errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
@@ -115,8 +127,15 @@ def _print_access(state: State) -> None:
     # Whole lines, however narrow the terminal: these are there to be copied.
     for name, value in rows.items():
         console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
-    console.print("\nFor the commands of `tocsin`, as its owner:\n")
-    exported = {"DATABASE_URL": state.database_url, "KAFKA_BOOTSTRAP": state.kafka_bootstrap}
-    for name, place in exported.items():
-        console.print(f"  export {name}={escape(shlex.quote(place or ''))}")
+    console.print("\nFor the commands of `tocsin`, as its owner, and of the documentation:\n")
+    exported = {
+        "DATABASE_URL": state.database_url,
+        "KAFKA_BOOTSTRAP": state.kafka_bootstrap,
+        "INGEST_KEY": state.ingest_key,
+        "EMAIL": state.admin_email,
+        "PASSWORD": state.admin_password,
+    }
+    for name, known in exported.items():
+        if known:
+            console.print(f"  export {name}={escape(shlex.quote(known))}")
     console.print()

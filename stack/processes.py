@@ -14,6 +14,8 @@ from stack.errors import StackError
 from stack.waiting import wait_until
 
 Relay = Callable[[str, str], None]
+_RELAY_END_S = 2
+"""A child that outlives an ended process keeps its output open: who tells of it waits no longer."""
 
 
 def is_running(pid: int) -> bool:
@@ -85,7 +87,9 @@ class Process:
         self.name = name
         self.log = log
         self.stop_signal = stop_signal
+        self._relaying: threading.Thread | None = None
         with log.open("ab") as output:
+            self._log_began = output.tell()
             try:
                 self.popen = subprocess.Popen(
                     argv,
@@ -99,9 +103,10 @@ class Process:
             except OSError as error:
                 raise StackError(f"can't start {name}: {argv[0]}: {error.strerror}") from error
         if relay and self.popen.stdout:
-            threading.Thread(
+            self._relaying = threading.Thread(
                 target=self._relay, args=[self.popen.stdout, relay], daemon=True
-            ).start()
+            )
+            self._relaying.start()
 
     def _relay(self, lines: IO[bytes], relay: Relay) -> None:
         with lines, self.log.open("ab", buffering=0) as log:
@@ -125,8 +130,15 @@ class Process:
             raise StackError(f"{self.name} ended with exit code {code}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """Return the last lines that the process logged, as one line, but for Java's traces."""
-        lines = self.log.read_text(errors="replace").split("\n")
+        """Return the last lines that the process logged, as one line, but for Java's traces.
+
+        What a start before this one logged to the same file is not among them.
+        """
+        if self._relaying:
+            self._relaying.join(_RELAY_END_S)
+        with self.log.open("rb") as log:
+            log.seek(self._log_began)
+            lines = log.read().decode(errors="replace").split("\n")
         told = [line.strip() for line in lines if line.strip() and not line.startswith("\tat ")]
         return f"{' / '.join(told[-2:]) or 'it logged nothing'} (log: {self.log})"
 

@@ -32,9 +32,12 @@ def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_make_help_lists_every_target() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
-    listed = re.findall(r"^ +make ([a-z]+) +\S", run("make", "help").stdout, re.MULTILINE)
-    assert set(listed) == targets
+    made = (CHECKOUT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+(?:-[a-z]+)*):", made, re.MULTILINE))
+    helped = run("make", "help").stdout
+    listed = re.findall(r"^( +make ([a-z-]+) +)\S", helped, re.MULTILINE)
+    assert {target for _, target in listed} == targets
+    assert len({len(column) for column, _ in listed}) == 1, helped
 
 
 def test_ci_calls_only_what_a_person_runs() -> None:
@@ -304,6 +307,29 @@ def test_show_prints_the_credentials_of_a_running_and_of_a_stopped_stack(tmp_pat
         sourced = run("sh", "-c", "\n".join((*lines, "env")))
         assert f"DATABASE_URL={state.database_url}\n" in sourced.stdout
         assert f"KAFKA_BOOTSTRAP={state.kafka_bootstrap}\n" in sourced.stdout
+        assert f"INGEST_KEY={state.ingest_key}\n" in sourced.stdout
+        assert f"EMAIL={state.admin_email}\n" in sourced.stdout
+        assert f"PASSWORD={state.admin_password}\n" in sourced.stdout
+
+
+def test_show_ends_quietly_where_its_reader_has_read_enough(tmp_path: Path) -> None:
+    state = load_state(tmp_path)
+    state.api_url = "http://127.0.0.1:8123"
+    save_state(tmp_path, state)
+    unread, output = os.pipe()
+    os.close(unread)
+    with os.fdopen(output) as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "stack", "show"],
+            cwd=CHECKOUT,
+            env={**os.environ, "STACK_STATE_DIR": str(tmp_path)},
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_show_without_a_stack_says_how_to_make_one(tmp_path: Path) -> None:

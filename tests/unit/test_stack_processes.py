@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,35 @@ def test_ended_process_tells_its_last_words(tmp_path: Path) -> None:
     process.popen.wait()
     with pytest.raises(StackError, match="it ended with exit code 3: farewell"):
         process.require_running()
+
+
+def test_last_words_are_those_of_this_start_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of an earlier start\n")
+    process = Process("it", ["sh", "-c", "echo farewell"], log=log)
+    process.popen.wait()
+    assert process.last_words() == f"farewell (log: {log})"
+    silent = Process("it", ["true"], log=log)
+    silent.popen.wait()
+    assert silent.last_words() == f"it logged nothing (log: {log})"
+    assert log.read_text() == "of an earlier start\nfarewell\n"
+
+
+def test_last_words_are_whole_though_the_relay_is_slow(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def wait_for_the_end(_name: str, _line: str) -> None:
+        ended.wait(60)
+
+    process = Process(
+        "it",
+        ["sh", "-c", "echo one; echo two"],
+        log=tmp_path / "log",
+        relay=wait_for_the_end,
+    )
+    process.popen.wait()
+    ended.set()
+    assert process.last_words() == f"one / two (log: {tmp_path / 'log'})"
 
 
 def test_missing_command_is_one_clear_line(tmp_path: Path) -> None:
