@@ -66,6 +66,7 @@ def up() -> int:
         for name in procfile_commands():
             stack.start(name, relay=_print_line)
         stack.wait_ready()
+        stack.remember_places()
         console.print("\n[bold green]Tocsin is up[/bold green]; Ctrl-C stops it\n")
         _print_access(stack.state)
         try:
@@ -116,17 +117,18 @@ def _print_line(process: str, line: str) -> None:
 
 def _print_access(state: State) -> None:
     rows = {
-        "API": state.api_url or "",
+        "API": state.api_url,
         "API's description": f"{state.api_url}/docs",
         "admin's email": state.admin_email,
         "admin's password": state.admin_password,
-        "ingest key": state.ingest_key or "",
-        "SQL, to read": state.analyst_url or "",
+        "ingest key": state.ingest_key,
+        "SQL, to read": state.analyst_url,
         "secrets and logs": str(STATE_FOLDER),
     }
     # Whole lines, however narrow the terminal: these are there to be copied.
     for name, value in rows.items():
-        console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
+        if value:
+            console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
     console.print("\nFor the commands of `tocsin`, as its owner, and of the documentation:\n")
     exported = {
         "DATABASE_URL": state.database_url,
@@ -135,7 +137,7 @@ def _print_access(state: State) -> None:
         "EMAIL": state.admin_email,
         "PASSWORD": state.admin_password,
     }
-    for name, known in exported.items():
-        if known:
-            console.print(f"  export {name}={escape(shlex.quote(known))}")
+    for name, value in exported.items():
+        if value:
+            console.print(f"  export {name}={escape(shlex.quote(value))}")
     console.print()

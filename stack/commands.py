@@ -167,6 +167,16 @@ class Stack:
             state.ingest_key = self.run("tocsin", "keys", "create", "--name", state.name).strip()
             save_state(self.folder, state)
 
+    def remember_places(self) -> None:
+        """Keep for `show` where all is reached; not before it is: a failed start changes nothing."""
+        state = self.state
+        state.api_url, state.kafka_bootstrap = self.api_url, self.kafka_bootstrap
+        state.database_url = self.database_url
+        state.analyst_url = None
+        if self.timescale:
+            state.analyst_url = self.role_url("analyst", state.analyst_password)
+        save_state(self.folder, state)
+
     def stop_commands(self) -> None:
         """Stop what `start` has started, the last one first."""
         while self.processes:

@@ -11,7 +11,7 @@ from stack import brokers, debian, folders
 from stack.cache import Say, silent
 from stack.commands import Stack
 from stack.ports import LOOPBACK, Ports, free_port, require_free
-from stack.state import State, load_state, lock_state, require_alone, save_state
+from stack.state import State, load_state, lock_state, require_alone
 from stack.timescale import DURABLE, FAST, Timescale
 
 
@@ -41,10 +41,6 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
             say=say,
             environ=os.environ,
         ) as stack:
-            state.api_url, state.kafka_bootstrap = stack.api_url, stack.kafka_bootstrap
-            state.database_url = stack.database_url
-            state.analyst_url = stack.role_url("analyst", state.analyst_password)
-            save_state(folder, state)
             yield stack
 
 

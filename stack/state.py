@@ -21,8 +21,8 @@ class State(msgspec.Struct):
 
     flow_password, api_password, analyst_password: of the database's roles.
     ingest_key: None until the API's database has made one.
-    api_url, kafka_bootstrap, database_url, analyst_url: those of the last start; None before the
-        first.
+    api_url, kafka_bootstrap, database_url, analyst_url: those of the last start that came to be
+        ready; None before the first. analyst_url is that of our own database, else None.
     """
 
     name: str

@@ -17,7 +17,7 @@ from stack.broker import Broker
 from stack.commands import CHECKOUT, MARK
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
-from stack.state import load_state
+from stack.state import load_state, save_state
 from stack.timescale import Timescale
 from stack.waiting import wait_until
 from tocsin.settings import Settings
@@ -184,9 +184,24 @@ def test_servers_that_the_environment_names_are_used(
 ) -> None:
     up.start_and_wait(DATABASE_URL=empty_database_url, KAFKA_BOOTSTRAP=broker.bootstrap)
     assert empty_database_url in up.log.read_text()
+    assert "SQL, to read" not in up.log.read_text()
     assert not up.data_folder.exists()
     assert is_free(up.ports[0])
     assert is_free(up.ports[1])
+
+
+def test_start_that_fails_changes_nothing_that_show_prints(
+    up: Up, timescale: Timescale, broker: Broker
+) -> None:
+    state = load_state(up.folder)
+    state.api_url, state.database_url = "http://127.0.0.1:8123", "postgresql://own"
+    state.analyst_url, state.kafka_bootstrap = "postgresql://analyst@own", "127.0.0.1:9123"
+    save_state(up.folder, state)
+    environment = {"DATABASE_URL": timescale.database_url("missing")}
+    starter = up.start(**environment, KAFKA_BOOTSTRAP=broker.bootstrap)
+    assert starter.popen.wait(60) == 1
+    assert 'database "missing" does not exist' in up.log.read_text()
+    assert load_state(up.folder) == state
 
 
 def command_line(pid: int) -> str:
