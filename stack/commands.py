@@ -168,7 +168,7 @@ class Stack:
             save_state(self.folder, state)
 
     def remember_places(self) -> None:
-        """Keep for `show` where all is reached; not before it is: a failed start changes nothing."""
+        """Keep for `show` where all is reached; once it is, for a failed start changes nothing."""
         state = self.state
         state.api_url, state.kafka_bootstrap = self.api_url, self.kafka_bootstrap
         state.database_url = self.database_url
