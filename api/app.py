@@ -58,8 +58,22 @@ from tocsin.settings import Settings, load_settings
 
 _SHUTDOWN_MARGIN_S = 5.0
 _HEAD_BYTES_MAX = 8 * 1024
+_START_S = 0.01
+"""How often a server that was told to stop while it starts looks whether it has started."""
 
-App = Sanic[Config, SimpleNamespace]
+
+class App(Sanic[Config, SimpleNamespace]):
+    """Sanic, except that it hears a signal to stop that comes while it starts.
+
+    Sanic would end the step of its start that the loop is at, and with luck serve on for ever.
+    """
+
+    def stop(self, terminate: bool = True, unregister: bool = False) -> None:
+        """Stop, at once or as soon as the loop runs for good."""
+        if self.state.is_running:
+            super().stop(terminate, unregister)
+        else:
+            self.loop.call_later(_START_S, self.stop, terminate, unregister)
 
 
 def create_app(*, settings: Settings | None = None, name: str | None = None) -> App:
@@ -87,7 +101,7 @@ def create_app(*, settings: Settings | None = None, name: str | None = None) -> 
     ring = KeyRing(keys, use)
     cors = Cors(settings)
     answers = Answers(settings, cors)
-    app = Sanic(
+    app = App(
         name or f"tocsin-{secrets.token_hex(4)}",
         config=_config(settings),
         request_class=ApiRequest,

@@ -55,7 +55,9 @@ def run(settings: Settings) -> None:
             serve: Callable[[], None] = partial(_serve, app, socks[0])
         else:
             serve = _Workers(settings, socks).run
-        log.info("listening", url=f"http://{settings.api_host}:{settings.api_port}")
+        host = settings.api_host
+        place = f"[{host}]" if ":" in host else host
+        log.info("listening", url=f"http://{place}:{settings.api_port}")
         serve()
 
 
@@ -88,13 +90,15 @@ class _Workers:
         started = [process for process in self._processes if process.pid is not None]
         if self._stopping:  # the signal may have come between a start and its noting down
             self._terminate()
-        wait([process.sentinel for process in started])
-        ended_unasked = not self._stopping
+        over = wait([process.sentinel for process in started])
+        ended = [] if self._stopping else [one for one in started if one.sentinel in over]
         self._terminate()
         for process in started:
             process.join()
-        if ended_unasked:
-            raise WorkerEnded("a worker of the API ended unasked, so all were stopped: see the log")
+        if ended:
+            raise WorkerEnded(
+                f"{' and '.join(map(_how_it_ended, ended))} unasked, so all were stopped: see the log"
+            )
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -104,6 +108,12 @@ class _Workers:
         # Once each: a second signal would cut short what a worker still answers.
         while self._unasked:
             self._unasked.pop().terminate()
+
+
+def _how_it_ended(process: SpawnProcess) -> str:
+    code = process.exitcode or 0
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return f"a worker of the API (process {process.pid}) ended {how}"
 
 
 def _work(settings: Settings, sock: socket.socket) -> None:
@@ -127,7 +137,7 @@ def _parent_ended(app: App, sentinel: int) -> None:
 
 
 def _serve(app: App, sock: socket.socket) -> None:
-    app.after_server_start(_set_apart)
+    app.before_server_start(_set_apart)  # after those of `create_app`
     # As many connections as the system lets us have: each takes a descriptor.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -165,6 +175,7 @@ def _listen(settings: Settings) -> list[socket.socket]:
         return [listen(reuse_port=True) for _ in range(settings.api_workers)]
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on {settings.api_host}:{settings.api_port} ({error.strerror}): "
-            "set TOCSIN_API_HOST and TOCSIN_API_PORT"
+            # Python names the address once more, in brackets.
+            f"cannot listen on {settings.api_host}:{settings.api_port} "
+            f"({str(error.strerror).partition(' (')[0]}): set TOCSIN_API_HOST and TOCSIN_API_PORT"
         ) from None

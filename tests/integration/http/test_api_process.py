@@ -112,6 +112,13 @@ def answered(clients: list[socket.socket]) -> int:
     return len(select.select(clients, [], [], 0)[0])
 
 
+def test_api_that_is_told_to_end_while_it_starts_ends(make_api: Callable[..., Api]) -> None:
+    api = make_api()
+    api.program = ("-m", "tests.integration.http.told_early")
+    assert api.launch().popen.wait(WAIT_S) == 0
+    assert "Traceback" not in api.log.read_text()
+
+
 def test_workers_end_when_they_are_told_to_at_once(make_api: Callable[..., Api]) -> None:
     api = make_api(TOCSIN_API_WORKERS="3")
     process = api.launch()
@@ -120,14 +127,27 @@ def test_workers_end_when_they_are_told_to_at_once(make_api: Callable[..., Api])
     assert process.popen.wait(WAIT_S) == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_url_that_is_told_can_be_asked(make_api: Callable[..., Api], workers: str) -> None:
+    api = make_api(TOCSIN_API_WORKERS=workers)
+    api.environ["TOCSIN_API_HOST"] = "::1"
+    process = api.launch()
+    wait_until(lambda: b"listening" in api.log.read_bytes(), "it listens", deadline_s=WAIT_S)
+    url = re.findall(r"url=(\S+)", api.log.read_text())[0]
+    assert httpx.get(f"{url}/healthz", timeout=WAIT_S, trust_env=False).is_success
+    assert process.stop() == 0
+
+
 def test_workers_live_and_end_together(make_api: Callable[..., Api]) -> None:
     api = make_api(TOCSIN_API_WORKERS="2")
     api.start()
     assert api.process is not None
     wait_until(lambda: len(workers_of(api)) == 2, "both workers run", deadline_s=WAIT_S)
-    os.kill(workers_of(api)[0], signal.SIGKILL)
+    killed = workers_of(api)[0]
+    os.kill(killed, signal.SIGKILL)
     assert api.process.popen.wait(WAIT_S) == 1
-    assert "tocsin: a worker of the API ended unasked" in api.log.read_text()
+    said = f"tocsin: a worker of the API (process {killed}) ended by SIGKILL unasked, so all"
+    assert said in api.log.read_text()
 
 
 def test_workers_do_not_outlive_the_first_process(make_api: Callable[..., Api]) -> None:
