@@ -97,7 +97,7 @@ class _Workers:
             process.join()
         if ended:
             raise WorkerEnded(
-                f"{' and '.join(map(_how_it_ended, ended))} unasked, so all were stopped: see the log"
+                f"{' and '.join(map(_how_it_ended, ended))} unasked: all were stopped, see the log"
             )
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:

@@ -146,7 +146,7 @@ def test_workers_live_and_end_together(make_api: Callable[..., Api]) -> None:
     killed = workers_of(api)[0]
     os.kill(killed, signal.SIGKILL)
     assert api.process.popen.wait(WAIT_S) == 1
-    said = f"tocsin: a worker of the API (process {killed}) ended by SIGKILL unasked, so all"
+    said = f"tocsin: a worker of the API (process {killed}) ended by SIGKILL unasked: all"
     assert said in api.log.read_text()
 
 

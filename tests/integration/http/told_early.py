@@ -1,4 +1,4 @@
-"""Tocsin, told to end at the worst moment: `python -m tests.integration.http.told_early COMMAND…`."""
+"""Tocsin, told to end at the worst moment: `python -m tests.integration.http.told_early api`."""
 
 import os
 import signal
