@@ -95,15 +95,19 @@ def list_keys(settings: Settings) -> list[KeyRow]:
     )
 
 
-def revoke_key(settings: Settings, which: str) -> KeyRow:
-    """Revoke the key of this id, or the good one of this name. Raises NotFound, StorageError."""
+def revoke_key(settings: Settings, which: str) -> tuple[KeyRow, bool]:
+    """Revoke the key of this id or name; return it, and whether it was revoked already.
 
-    async def work(reader: Reader) -> KeyRow:
+    Raises NotFound, StorageError.
+    """
+
+    async def work(reader: Reader) -> tuple[KeyRow, bool]:
         keys = KeyTable(reader)
         found = None if "\0" in which else await keys.find(which)
         if found is None:
             raise NotFound(f"no ingest key goes by {which[:80]!r}: `tocsin keys list` shows them")
-        return await keys.revoke(found.id, by=command_line())
+        revoked = await keys.revoke(found.id, by=command_line())
+        return revoked, found.revoked_at is not None
 
     return with_reader(settings.database_url, work)
 

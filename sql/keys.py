@@ -88,7 +88,10 @@ class KeyTable:
         return await self._reader.rows(KeyRow, _SQL["select_keys"], values)
 
     async def find(self, text: str) -> KeyRow:
-        """Return the key of this id, or the good one of this name. Raises NotFound."""
+        """Return the key of this id or name: the good one, else the one revoked last.
+
+        Raises NotFound.
+        """
         rows = await self._reader.rows(KeyRow, _SQL["find_key"], {"text": text})
         if not rows:
             raise NotFound(f"no ingest key goes by {text!r}: `tocsin keys list` shows them")

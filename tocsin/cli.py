@@ -79,6 +79,26 @@ def _is_of_the_database(error: Exception) -> bool:
     return psycopg is not None and isinstance(error, psycopg.Error)
 
 
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tocsin {version('tocsin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version; no more."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that go before any command."""
+
+
 @app.command()
 def flow(
     workers: Annotated[int, typer.Option(min=1, help="Threads that share the partitions.")] = 1,

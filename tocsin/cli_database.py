@@ -35,12 +35,15 @@ def migrate(
     from tocsin.topics import create_topics
 
     if show or dry_run:
-        for step, applied_at in history(settings):
+        steps = history(settings)
+        for step, applied_at in steps:
             if show:
                 when = f"{applied_at:%Y-%m-%d %H:%M:%S} UTC" if applied_at else "missing"
                 typer.echo(f"{step.title}: {when}")
             if dry_run and not applied_at:
                 typer.echo(f"-- {step.title}\n\n{step.text.decode()}")
+        if dry_run and all(applied_at for _, applied_at in steps):
+            typer.echo("-- no step is missing: the database is at this version")
         return
     migrated = migrate_database(settings)
     created = create_topics(settings)

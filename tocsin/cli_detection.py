@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from tocsin.cli_times import read_time
 from tocsin.detection import WINDOW_MS, DetectionSettings
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 detection = typer.Typer(
     help="The numbers that decide what a spike is, in versions.", no_args_is_help=True
 )
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -219,12 +218,7 @@ def plain_console() -> Console:
 
 def read_start(text: str) -> int:
     """Read the start of a window. Raises SettingsError."""
-    try:
-        start = msgspec.convert(text, _AwareTime)
-    except (msgspec.ValidationError, UnicodeEncodeError):
-        raise SettingsError(
-            f"--from: {text[:40]!r} is no time, give one as 2026-03-02T08:00:00Z"
-        ) from None
+    start = read_time("--from", text)
     start_ms = (start - EPOCH) // timedelta(milliseconds=1)
     if start_ms % WINDOW_MS or start.microsecond:
         raise SettingsError(f"--from: {text[:40]} is no full minute")

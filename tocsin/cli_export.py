@@ -5,19 +5,17 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tocsin.cli_times import read_time
 from tocsin.errors import SettingsError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sql.export import Table
-
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class What(str, Enum):
@@ -100,14 +98,7 @@ def _progress() -> Progress:
 
 
 def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return msgspec.convert(text, _AwareTime)
-    except msgspec.ValidationError:
-        raise SettingsError(
-            f"{option}: {text!r} is no time, give one as 2026-03-02T08:00:00Z"
-        ) from None
+    return None if text is None else read_time(option, text)
 
 
 def _settings() -> Settings:

@@ -58,7 +58,9 @@ def revoke_key(
     settings = _settings()
     from api.accounts import revoke_key as revoke
 
-    typer.echo(f"key {revoke(settings, which).name} is revoked")
+    key, was_revoked = revoke(settings, which)
+    already = f" already, since {_minute(key.revoked_at)} UTC" if was_revoked else ""
+    typer.echo(f"key {key.name} is revoked{already}")
 
 
 def _minute(at: datetime | None) -> str:

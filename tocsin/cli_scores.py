@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tocsin.backtests import ShownView, Unlabelled
 from tocsin.cli_outputs import check_outputs, writable_file, writable_folder
-from tocsin.cli_tables import show_table
+from tocsin.cli_tables import counted, show_table
 
 if TYPE_CHECKING:
     from flows.labels import Labels
@@ -152,15 +152,15 @@ def _show_replay(console: Console, replay: "Replay") -> None:
         console.print("stopped before the end: this is what there was up to then", soft_wrap=True)
     late = f" {replay.late:,} came late," if replay.late else ""
     console.print(
-        f"{replay.records:,} records of {len(replay.series)} services,"
-        f" {replay.dead_letters:,} dead letters,{late}"
+        f"{counted(replay.records, 'record')} of {counted(len(replay.series), 'service')},"
+        f" {counted(replay.dead_letters, 'dead letter')},{late}"
         f" arrived from {moment(replay.begin_ms)} to {moment(replay.end_ms)}",
         soft_wrap=True,
     )
     if len(replay.candidates) > 1:
         return
     heads = ("service", "kind", "window (UTC)", "confirmed", "resolved", "severity", "peak z")
-    title = f"{replay.candidates[0].name}: {len(replay.incidents[0])} incidents"
+    title = f"{replay.candidates[0].name}: {counted(len(replay.incidents[0]), 'incident')}"
     rows = []
     for row in replay.incidents[0]:
         times = (row.window_start_ms, row.confirmed_start_ms, row.resolved_start_ms)

@@ -54,6 +54,11 @@ def show_objects(rows: Iterable[object]) -> None:
         typer.echo(json.dumps(msgspec.to_builtins(row)))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: 1 record, 2,000 records."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Return a text that cannot steer a terminal: what is not printable is escaped."""
     return "".join(

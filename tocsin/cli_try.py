@@ -18,6 +18,7 @@ from tocsin.cli_detection import (
 )
 from tocsin.cli_outputs import OverwriteOption
 from tocsin.cli_scores import JsonOption, Outputs, labels_for
+from tocsin.cli_tables import counted
 from tocsin.detection import WINDOW_MS
 from tocsin.log import configure_logging
 from tocsin.patterns import unmatched
@@ -118,8 +119,8 @@ def _tell_range(
         console.print("stopped before the end: this is what there was up to then")
     span = "day" if days == 1 else f"{days} days"
     console.print(
-        f"over the last {span} ({replay.records:,} records of {len(replay.series)} services, from"
-        f" {source}):"
+        f"over the last {span} ({counted(replay.records, 'record')} of"
+        f" {counted(len(replay.series), 'service')}, from {source}):"
     )
     first_ms = min((one.first_start_ms for one in replay.series.values()), default=replay.begin_ms)
     if first_ms > replay.begin_ms + WINDOW_MS:

@@ -34,7 +34,7 @@ def create_user(
     from api.accounts import create_user as create
 
     user = create(settings, email, password() or _ask_password(), role.value)
-    typer.echo(f"user {user.email} ({user.role})")
+    typer.echo(f"user {user.email} ({user.role}) is created")
 
 
 @users.command("list")

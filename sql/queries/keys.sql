@@ -16,10 +16,11 @@ ORDER BY created_at, id
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: find_key
+-- Of those of one name at most one is good; it comes first.
 SELECT id, name, services, created_at, last_used_at, revoked_at
 FROM ingest_keys
-WHERE id = %(text)s OR (name = %(text)s AND revoked_at IS NULL)
-ORDER BY id = %(text)s DESC
+WHERE id = %(text)s OR name = %(text)s
+ORDER BY id = %(text)s DESC, revoked_at DESC NULLS FIRST
 LIMIT 1;
 
 -- name: revoke_key

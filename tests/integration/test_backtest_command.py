@@ -98,6 +98,15 @@ def test_grid_over_a_topic_writes_nothing(filled: Line, tmp_path: Path) -> None:
     assert {name: filled.query(f"SELECT count(*) FROM {name}") for name in TABLES} == before
 
 
+def test_one_of_each_is_told_in_the_singular(filled: Line) -> None:
+    lines = shown(filled, "--to", moment(32)).splitlines()
+    assert lines[0].startswith("160 records of 1 service, 0 dead letters, arrived from")
+    assert lines[1].rstrip() == "live: 1 incident"
+    told = shown(filled, "--offsets", "0:0-1").splitlines()
+    assert told[0].startswith("1 record of 1 service, 0 dead letters, arrived from")
+    assert told[1].rstrip() == "live: 0 incidents"
+
+
 def test_range_is_what_arrived_from_a_time_up_to_another(filled: Line) -> None:
     def scored(asked: Asked) -> int:
         return backtest_topic(filled.settings, asked, [default_candidate()], Course()).records

@@ -20,7 +20,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_user_is_made_listed_changed_and_deleted(tocsin: Run) -> None:
     made = tocsin("users", "create", "--email", EMAIL, "--role", "admin")
-    assert made.stdout == f"user {EMAIL} (admin)\n"
+    assert made.stdout == f"user {EMAIL} (admin) is created\n"
     tocsin("users", "create", "--email", "b@example.org", "--role", "admin")
     listed = tocsin("users", "list").stdout
     assert listed.index(EMAIL) < listed.index("b@example.org")
@@ -60,9 +60,11 @@ def test_key_is_made_listed_and_revoked(tocsin: Run, database_url: str) -> None:
     assert "a, b-*" in listed
     assert key.stdout.split("_", 2)[2].strip() not in listed
     assert tocsin("keys", "revoke", "shipper").stdout == "key shipper is revoked\n"
-    assert "no ingest key" in failure(tocsin("keys", "revoke", "shipper"))
+    assert "no ingest key goes by 'shiper'" in failure(tocsin("keys", "revoke", "shiper"))
     key_id = key.stdout.split("_")[1]
-    assert tocsin("keys", "revoke", key_id).stdout == "key shipper is revoked\n"
+    for which in ("shipper", key_id):
+        told = tocsin("keys", "revoke", which).stdout
+        assert told.startswith("key shipper is revoked already, since 20")
     with psycopg.connect(database_url) as conn:
         query = "select name from ingest_keys where revoked_at is null"
         assert conn.execute(query).fetchall() == [("other",)]

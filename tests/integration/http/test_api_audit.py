@@ -106,7 +106,7 @@ def test_command_line_is_logged_by_the_name_of_the_system(api: Api, service: str
     update_user(api.settings, email, email=None, role="operator", password=None)
     delete_user(api.settings, email)
     create_key(api.settings, service)
-    key = revoke_key(api.settings, service)
+    key, _ = revoke_key(api.settings, service)
     for subject in (str(user.id), key.id):
         for row in entries_of(api, subject):
             assert row["actor"].startswith("command line (")
