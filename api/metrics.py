@@ -24,6 +24,8 @@ REQUEST_SECONDS = Histogram(
     buckets=_SECONDS,
 )
 RATE_LIMITED = Counter("tocsin_api_rate_limited", "Requests refused as too many", ["limit"])
+for _limit in ("account", "address", "key", "logins", "requests"):
+    RATE_LIMITED.labels(_limit)  # from the start, else no rate would show the first
 ACCEPTED = Counter("tocsin_api_records_accepted", "Records that Kafka has acknowledged", ["format"])
 REFUSED = Counter(
     "tocsin_api_records_refused",

@@ -31,36 +31,37 @@ from stack.errors import StackError
 
 
 class Scenario(NamedTuple):
-    """What is measured, and how much of it: records, seconds, trials or services.
+    """What is measured, and how much of it.
 
-    full: with `make bench`. long: with `make bench-long`; None: not among the long ones.
-    smoke: to see that it still runs.
+    counts: what a size is a number of. full: with `make bench`. long: with `make bench-long`;
+    None: not among the long ones. smoke: to see that it still runs.
     """
 
     run: Callable[[int], list[Figure]]
+    counts: str
     full: int
     smoke: int
     long: int | None = None
 
 
 SCENARIOS = {
-    flow_throughput.ID: Scenario(flow_throughput.run, 1_000_000, 20_000),
-    flow_throughput.LARGE: Scenario(flow_throughput.run_large, 200_000, 5_000),
-    flow_throughput.MANY: Scenario(flow_throughput.run_many, 1_000_000, 20_000),
-    flow_graph.ID: Scenario(flow_graph.run, 1_000_000, 20_000),
-    catch_up.ID: Scenario(catch_up.run, 240, 4, 3600),
-    time_to_incident.ID: Scenario(time_to_incident.run, 30, 2),
-    time_to_incident.UNDER_LOAD: Scenario(time_to_incident.run_under_load, 100, 2),
-    http_rates.SINGLE: Scenario(http_rates.run_single, 10, 3),
-    http_rates.BATCHES: Scenario(http_rates.run_batches, 10, 3),
-    http_rates.OTLP: Scenario(http_rates.run_otlp, 10, 3),
-    incident_list.ID: Scenario(incident_list.run, 1_000_000, 1_000),
-    flow_memory.ID: Scenario(flow_memory.run, 60, 2, 3600),
-    detector_rate.ID: Scenario(detector_rate.run, 7 * 1440, 200),
-    backtest_rate.ID: Scenario(backtest_rate.run, 1_000_000, 20_000),
-    detector_memory.ID: Scenario(detector_memory.run, 10_000, 200),
-    sql_scale.ID: Scenario(sql_scale.run, 1_000_000, 20_000, 10_000_000),
-    stages.ID: Scenario(stages.run, 500_000, 20_000),
+    flow_throughput.ID: Scenario(flow_throughput.run, "records", 1_000_000, 20_000),
+    flow_throughput.LARGE: Scenario(flow_throughput.run_large, "records", 200_000, 5_000),
+    flow_throughput.MANY: Scenario(flow_throughput.run_many, "records", 1_000_000, 20_000),
+    flow_graph.ID: Scenario(flow_graph.run, "records", 1_000_000, 20_000),
+    catch_up.ID: Scenario(catch_up.run, "seconds away", 240, 4, 3600),
+    time_to_incident.ID: Scenario(time_to_incident.run, "incidents", 30, 2),
+    time_to_incident.UNDER_LOAD: Scenario(time_to_incident.run_under_load, "incidents", 100, 2),
+    http_rates.SINGLE: Scenario(http_rates.run_single, "seconds", 10, 3),
+    http_rates.BATCHES: Scenario(http_rates.run_batches, "seconds", 10, 3),
+    http_rates.OTLP: Scenario(http_rates.run_otlp, "seconds", 10, 3),
+    incident_list.ID: Scenario(incident_list.run, "incidents", 1_000_000, 1_000),
+    flow_memory.ID: Scenario(flow_memory.run, "seconds", 60, 2, 3600),
+    detector_rate.ID: Scenario(detector_rate.run, "minutes", 7 * 1440, 200),
+    backtest_rate.ID: Scenario(backtest_rate.run, "records", 1_000_000, 20_000),
+    detector_memory.ID: Scenario(detector_memory.run, "services", 10_000, 200),
+    sql_scale.ID: Scenario(sql_scale.run, "logs", 1_000_000, 20_000, 10_000_000),
+    stages.ID: Scenario(stages.run, "records", 500_000, 20_000),
 }
 
 
@@ -84,12 +85,17 @@ def main() -> int:
 
 def _wanted() -> tuple[list[tuple[str, int]]]:
     """Return the scenarios that were asked for, with their sizes."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"any of: {', '.join(SCENARIOS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="\n".join(["scenarios, and how much of each:", *map(_described, SCENARIOS)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", nargs="*", help="which; all, if none is named")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="small, to see that it still runs")
     size.add_argument("--long", action="store_true", help="the long ones, up to an hour each")
-    size.add_argument("--size", type=int, help="of the named scenarios: so much")
+    size.add_argument("--size", type=int, help="of the named scenarios, so much")
     asked = parser.parse_args()
     if asked.size is not None and (asked.size < 1 or not asked.scenario):
         parser.error("--size: name the scenarios, and give a size above 0")
@@ -106,10 +112,19 @@ def _wanted() -> tuple[list[tuple[str, int]]]:
     return (wanted,)
 
 
+def _described(name: str) -> str:
+    scenario = SCENARIOS[name]
+    long = f", --long: {scenario.long:,}" if scenario.long else ""
+    sizes = f"{scenario.full:,}, --smoke: {scenario.smoke:,}{long}"
+    return f"  {name:<20} {scenario.counts}: {sizes}"
+
+
 def _run(console: Console, wanted: Sequence[tuple[str, int]]) -> Table:
     table = Table("scenario", "figure", "value", "limit", "share of the limit")
     for number, (name, amount) in enumerate(wanted, 1):
-        with console.status(f"{number} of {len(wanted)}: {name}, size {amount:,} …"):
+        with console.status(
+            f"{number} of {len(wanted)}: {name}, {amount:,} {SCENARIOS[name].counts} …"
+        ):
             figures = SCENARIOS[name].run(amount)
         path = save(name, figures, {"size": amount})
         for figure in figures:

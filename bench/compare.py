@@ -15,8 +15,8 @@ from rich.table import Table
 from bench.measurement import RESULTS
 from stack.errors import StackError
 
-Figures = dict[tuple[str, str, str], list[float]]
-"""(scenario, figure, unit) to what was measured, once for each run."""
+Figures = dict[tuple[str, int, str, str], list[float]]
+"""(scenario, size, figure, unit) to what was measured, once for each run."""
 
 
 def read(name: str) -> Figures:
@@ -36,22 +36,29 @@ def read(name: str) -> Figures:
     for file in files:
         result = _result(file)
         for figure in result["figures"]:
-            found[result["scenario"], figure["name"], figure["unit"]].append(figure["value"])
+            key = result["scenario"], result["about"]["size"], figure["name"], figure["unit"]
+            found[key].append(figure["value"])
     return dict(found)
 
 
 def table(first: Figures, second: Figures) -> Table:
-    """Return a row for each figure that both have: B's by A's, with the least and the greatest."""
-    rows = Table("scenario", "figure", "A", "B", "B / A", "spread")
-    for key in sorted(first.keys() & second.keys()):
-        scenario, name, unit = key
+    """Return a row for each figure that both have: B's by A's, with the least and the greatest.
+
+    Only what was measured at one size is compared.
+    """
+    rows = Table("scenario", "size", "figure", "A", "B", "B / A", "spread")
+    for key in first:
+        if key not in second:
+            continue
+        scenario, size, name, unit = key
         a, b = statistics.median(first[key]), statistics.median(second[key])
         ratios = [two / one for one in first[key] for two in second[key] if one]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if len(ratios) > 1 else "one run each"
         ratio = f"{b / a:.2f}" if a else "-"
-        rows.add_row(scenario, name, f"{a:,.1f} {unit}", f"{b:,.1f} {unit}", ratio, spread)
+        values = f"{a:,.1f} {unit}", f"{b:,.1f} {unit}"
+        rows.add_row(scenario, f"{size:,}", name, *values, ratio, spread)
     if not rows.rows:
-        raise StackError("the two have no figure in common")
+        raise StackError("the two have no figure of one size in common")
     return rows
 
 

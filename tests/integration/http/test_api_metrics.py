@@ -93,6 +93,7 @@ def test_api_counts_what_it_does_in_all_its_processes(
     over = api.ingest([record(service)] * 999)
     assert over.status_code == 429
     assert metered.value("rate_limited_total", limit="address") == 1
+    assert metered.value("rate_limited_total", limit="key") == 0
 
 
 def test_what_kafka_has_not_confirmed_is_seen(
