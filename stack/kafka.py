@@ -10,7 +10,7 @@ from stack import kafka_jars
 from stack.broker import wait_until_answers
 from stack.cache import Say, silent
 from stack.errors import StackError
-from stack.ports import LOOPBACK, free_port, require_free
+from stack.ports import LOOPBACK, Wanted, free_port, require_free
 from stack.processes import Process, end_with_starter
 
 HEAP = "-Xmx512m"
@@ -67,7 +67,7 @@ class KafkaBroker:
         if self._process and self._process.exit_code() is None:
             return
         jars = kafka_jars.fetch(self._say)
-        require_free((self._port, "the broker", "STACK_BROKER_PORT"))
+        require_free(Wanted(self._port, "the broker", "STACK_BROKER_PORT"))
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._data.exists():
             self._format(jars)

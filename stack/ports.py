@@ -1,22 +1,36 @@
-"""TCP ports on loopback."""
+"""TCP ports of this machine, most of them on loopback."""
 
+import errno
 import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
+LOOPBACKS = frozenset({LOOPBACK, "::1", "localhost"})
+_ANYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 (where such a server is reached)
+
+
+class Wanted(NamedTuple):
+    """A port that a server is to listen on, and the variable that names another."""
+
+    port: int
+    server: str
+    variable: str
+    host: str = LOOPBACK
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where to listen on loopback; None leaves the choice to the machine."""
+    """Where to listen; None leaves the choice to the machine. All but the API is on loopback."""
 
     database: int | None = None
     broker: int | None = None
     api: int | None = None
+    api_host: str = LOOPBACK
 
     @classmethod
     def fixed(cls, environ: Mapping[str, str]) -> "Ports":
@@ -32,18 +46,29 @@ class Ports:
             database=port("STACK_DATABASE_PORT", 5432),
             broker=port("STACK_BROKER_PORT", 9092),
             api=port("TOCSIN_API_PORT", 8000),
+            api_host=environ.get("TOCSIN_API_HOST") or LOOPBACK,
         )
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port now."""
-    with socket.socket() as probe:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen on this port now; raises StackError where none ever could."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise StackError(
+                f"cannot listen on {host}, port {port} ({error.strerror}): choose another"
+            ) from None
     return True
+
+
+def http_url(host: str, port: int) -> str:
+    """Return where this machine reaches a server that listens on the host, a name or address."""
+    reached = _ANYWHERE.get(host, host)
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 
 def free_port() -> int:
@@ -57,16 +82,13 @@ def free_port() -> int:
     raise StackError("no free port between 20000 and 32000 on loopback")
 
 
-def require_free(*wanted: tuple[int, str, str]) -> None:
-    """Raise StackError with one line on all ports that are taken.
-
-    wanted: of each the port, the server that wants it, and the variable that names another.
-    """
-    taken = [each for each in wanted if not is_free(each[0])]
+def require_free(*wanted: Wanted) -> None:
+    """Raise StackError with one line on all ports that are taken."""
+    taken = [each for each in wanted if not is_free(each.port, each.host)]
     if taken:
-        said = "; ".join(f"port {port} for {server} is in use" for port, server, _ in taken)
-        listening = " or ".join(f"sport = :{port}" for port, _, _ in taken)
-        choice = " ".join(f"{variable}=PORT" for _, _, variable in taken)
+        said = "; ".join(f"port {each.port} for {each.server} is in use" for each in taken)
+        listening = " or ".join(f"sport = :{each.port}" for each in taken)
+        choice = " ".join(f"{each.variable}=PORT" for each in taken)
         raise StackError(
             f"{said}: stop what listens there (`ss -ltnp '{listening}'` names it)"
             f" or choose another with {choice}"

@@ -10,9 +10,10 @@ from pathlib import Path
 from stack import brokers, debian, folders
 from stack.cache import Say, silent
 from stack.commands import Stack
-from stack.ports import LOOPBACK, Ports, free_port, require_free
+from stack.ports import Ports, Wanted, free_port, http_url, require_free
 from stack.state import State, load_state, lock_state, require_alone
 from stack.timescale import DURABLE, FAST, Timescale
+from tocsin.settings import Settings, load_settings
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
             yield stack
 
 
-def _wanted_ports(folder: Path, ports: Ports) -> Iterator[tuple[int, str, str]]:
+def _wanted_ports(folder: Path, ports: Ports) -> Iterator[Wanted]:
     """Yield the fixed ports to listen on, but for those of servers that the environment names.
 
     Nor that of our own database when it outlived its starter: its next start ends it.
@@ -52,11 +53,22 @@ def _wanted_ports(folder: Path, ports: Ports) -> Iterator[tuple[int, str, str]]:
     own = folders.folder(load_state(folder).name) if (folder / "state.json").exists() else None
     outlived = own is not None and folders.live_postmaster(own / "pgdata")
     if ports.database and not os.environ.get("DATABASE_URL") and not outlived:
-        yield ports.database, "TimescaleDB", "STACK_DATABASE_PORT"
+        yield Wanted(ports.database, "TimescaleDB", "STACK_DATABASE_PORT")
     if ports.broker and not os.environ.get("KAFKA_BOOTSTRAP"):
-        yield ports.broker, "the broker", "STACK_BROKER_PORT"
+        yield Wanted(ports.broker, "the broker", "STACK_BROKER_PORT")
     if ports.api:
-        yield ports.api, "the API", "TOCSIN_API_PORT"
+        yield Wanted(ports.api, "the API", "TOCSIN_API_PORT", ports.api_host)
+    yield from _metrics_ports(load_settings(os.environ))
+
+
+def _metrics_ports(settings: Settings) -> Iterator[Wanted]:
+    api, flow = settings.api_metrics_port, settings.flow_metrics_port
+    if api and api != settings.api_port:
+        host = settings.api_metrics_host
+        yield Wanted(api, "the API's metrics", "TOCSIN_API_METRICS_PORT", host)
+    if flow:
+        host = settings.flow_metrics_host
+        yield Wanted(flow, "the flow's metrics", "TOCSIN_FLOW_METRICS_PORT", host)
 
 
 @contextmanager
@@ -98,7 +110,8 @@ def _servers(
             state=state,
             database_url=environ.get("DATABASE_URL", ""),
             kafka_bootstrap=environ.get("KAFKA_BOOTSTRAP", ""),
-            api_url=f"http://{LOOPBACK}:{ports.api or free_port()}",
+            api_url=http_url(ports.api_host, ports.api or free_port()),
+            api_host=ports.api_host,
         )
         if not stack.database_url:
             stack.timescale = _start_timescale(folder, state, ports, settings, say)

@@ -14,7 +14,7 @@ from stack import debian, folders
 from stack.cache import Say, silent
 from stack.debian import BIN
 from stack.errors import StackError
-from stack.ports import LOOPBACK, free_port, require_free
+from stack.ports import LOOPBACK, Wanted, free_port, require_free
 from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 
@@ -183,7 +183,7 @@ class Timescale:
         (self.folder / "pgdata.partial").rename(self.folder / "pgdata")
 
     def _launch(self, root: Path) -> None:
-        require_free((self._port, "TimescaleDB", "STACK_DATABASE_PORT"))
+        require_free(Wanted(self._port, "TimescaleDB", "STACK_DATABASE_PORT"))
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self._port),

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,6 +189,20 @@ def test_servers_that_the_environment_names_are_used(
     assert not up.data_folder.exists()
     assert is_free(up.ports[0])
     assert is_free(up.ports[1])
+
+
+def test_api_listens_where_it_is_told(up: Up, empty_database_url: str, broker: Broker) -> None:
+    servers = {"DATABASE_URL": empty_database_url, "KAFKA_BOOTSTRAP": broker.bootstrap}
+    up.start_and_wait(**servers, TOCSIN_API_HOST="127.0.0.2")
+    url = f"http://127.0.0.2:{up.ports[2]}"
+    assert f"  {url}\n" in up.log.read_text()
+    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        assert answer.status == 200
+    somebody = b'{"email": "somebody@example.com", "password": "a long password"}'
+    request = urllib.request.Request(f"{url}/users", somebody, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request, timeout=5)
+    assert is_free(up.ports[2])
 
 
 def test_start_that_fails_changes_nothing_that_show_prints(

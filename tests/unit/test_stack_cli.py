@@ -14,7 +14,7 @@ import pytest
 from stack import cache, debian, folders
 from stack.commands import CHECKOUT
 from stack.errors import StackError
-from stack.ports import LOOPBACK, Ports
+from stack.ports import LOOPBACK, Ports, free_port, http_url
 from stack.running import temporary
 from stack.state import load_state, lock_state, save_state
 
@@ -277,6 +277,69 @@ def test_all_taken_ports_are_named_at_once_and_no_folder_is_left(tmp_path: Path)
     assert not folder.exists()
 
 
+def test_taken_ports_of_metrics_are_named_with_the_others(tmp_path: Path) -> None:
+    with (
+        socket.create_server((LOOPBACK, 0)) as api,
+        socket.create_server(("127.0.0.2", 0)) as flow,
+    ):
+        ports = [str(server.getsockname()[1]) for server in (api, flow)]
+        done = run(
+            sys.executable,
+            "-m",
+            "stack",
+            "up",
+            STACK_STATE_DIR=str(tmp_path / "state"),
+            DATABASE_URL="postgresql://elsewhere",
+            KAFKA_BOOTSTRAP="elsewhere:9092",
+            TOCSIN_API_PORT=str(free_port()),
+            TOCSIN_API_METRICS_PORT=ports[0],
+            TOCSIN_FLOW_METRICS_PORT=ports[1],
+            TOCSIN_FLOW_METRICS_HOST="127.0.0.2",
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: port {ports[0]} for the API's metrics is in use;"
+        f" port {ports[1]} for the flow's metrics is in use: stop what listens there"
+        f" (`ss -ltnp 'sport = :{ports[0]} or sport = :{ports[1]}'` names it) or choose another"
+        " with TOCSIN_API_METRICS_PORT=PORT TOCSIN_FLOW_METRICS_PORT=PORT\n"
+    )
+    assert not (tmp_path / "state").exists()
+
+
+def test_host_that_nobody_can_listen_on_gets_one_clear_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    done = run(
+        sys.executable,
+        "-m",
+        "stack",
+        "up",
+        STACK_STATE_DIR=str(tmp_path / "state"),
+        DATABASE_URL="postgresql://elsewhere",
+        KAFKA_BOOTSTRAP="elsewhere:9092",
+        TOCSIN_API_PORT=port,
+        TOCSIN_API_HOST="192.0.2.1",
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: cannot listen on 192.0.2.1, port {port} (Cannot assign requested address):"
+        " choose another\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (LOOPBACK, "http://127.0.0.1:8123"),
+        ("::1", "http://[::1]:8123"),
+        ("localhost", "http://localhost:8123"),
+        ("0.0.0.0", "http://127.0.0.1:8123"),
+        ("::", "http://[::1]:8123"),
+    ],
+)
+def test_url_is_one_by_which_this_machine_reaches_the_host(host: str, url: str) -> None:
+    assert http_url(host, 8123) == url
+
+
 def test_second_up_says_where_the_first_is_and_how_to_see_more(tmp_path: Path) -> None:
     state = load_state(tmp_path)
     state.api_url = "http://127.0.0.1:8123"
@@ -348,6 +411,7 @@ def test_down_without_a_stack_has_nothing_to_do(tmp_path: Path) -> None:
 def test_ports_are_the_expected_ones_unless_named() -> None:
     assert Ports.fixed({}) == Ports(database=5432, broker=9092, api=8000)
     assert Ports.fixed({"TOCSIN_API_PORT": "8001", "STACK_DATABASE_PORT": ""}).api == 8001
+    assert Ports.fixed({"TOCSIN_API_HOST": "::1"}).api_host == "::1"
 
 
 def test_without_root_rights_the_way_out_is_named(
