@@ -49,7 +49,7 @@ from tocsin.settings import Settings
 WARM_UP_MS: Final = 190 * WINDOW_MS
 """So long before the range reading begins: every window that late records amend is counted anew."""
 
-_STORED: Final = ", or read what is stored by --logs"
+_STORED: Final = "read what is stored by --logs"
 
 
 class Reading(Struct, frozen=True):

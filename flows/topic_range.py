@@ -92,7 +92,7 @@ def resolve(
 ) -> TopicRange:
     """Return what is to be read, and from how long before to get warm.
 
-    remedy: what else there is to do where retention has cut the range.
+    remedy: what else there is to do where the topic is empty, or retention has cut the range.
     Raises TopicMissing, BrokerError; RangeUnusable for a range without records, and for one that
     retention has cut.
     """
@@ -163,7 +163,7 @@ class _Resolving:
                 self._check_whole(part, asked.from_ms, marks[part])
         ranges = {part: (begin, max(ends[part], begin)) for part, begin in begins.items()}
         if all(begin == end for begin, end in ranges.values()):
-            raise RangeUnusable(f"{self._topic} has no records in that range{self._told(marks)}")
+            raise RangeUnusable(self._no_records(marks))
         return ranges
 
     def _check_offsets(
@@ -194,19 +194,24 @@ class _Resolving:
         count = f"up to {low}" if missing is None else str(missing)
         raise RangeUnusable(
             f"{count} records of partition {part} are missing: retention has removed what arrived"
-            f" before {moment(arrival_ms)}; begin there{self._remedy}"
+            f" before {moment(arrival_ms)}; begin there{self._or_else(', or ')}"
         )
 
-    def _told(self, marks: dict[int, tuple[int, int]]) -> str:
+    def _or_else(self, before: str) -> str:
+        return before + self._remedy if self._remedy else ""
+
+    def _no_records(self, marks: dict[int, tuple[int, int]]) -> str:
+        """Say that the range is empty, and what the topic has."""
         filled = [(part, low, high) for part, (low, high) in marks.items() if high > low]
         if not filled:
-            return ": it has none at all"
+            return f"{self._topic} has no records at all{self._or_else(': ')}"
+        empty = f"{self._topic} has no records in that range"
         first = [self._arrival(part, low) for part, low, _ in filled]
         last = [self._arrival(part, high - 1) for part, _, high in filled]
         known = [at for at in first + last if at is not None]
         if not known:
-            return ""
-        return f": what it has arrived from {moment(min(known))} to {moment(max(known))}"
+            return empty
+        return f"{empty}: what it has arrived from {moment(min(known))} to {moment(max(known))}"
 
     def _begin_ms(
         self, ranges: dict[int, tuple[int, int]], marks: dict[int, tuple[int, int]]
@@ -219,7 +224,7 @@ class _Resolving:
             if begin < end and (arrival_ms := self._arrival(part, begin)) is not None
         ]
         if not firsts:
-            raise RangeUnusable(f"{self._topic} has no records in that range{self._told(marks)}")
+            raise RangeUnusable(self._no_records(marks))
         return min(firsts)
 
     def _since_ms(

@@ -12,6 +12,7 @@ from psycopg.waiting import Ready, Wait
 
 from sql.statements import statements
 from tocsin.errors import StorageError
+from tocsin.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 HURRIED_S: Final = 4.0
@@ -31,6 +32,8 @@ _SAID_ALREADY = re.compile(
     r'connection (?:failed|is bad): |connection to server (?:at|on socket) "[^"]*"'
     r"(?: \([^)]*\))?(?:, port \d+)? failed: |Is the server running [^?]*\?"
 )
+_UNTOLD: Final = "no password supplied"
+_OF_THE_SERVER: Final = "FATAL:"
 _PATIENCE_MAX: Final = 64
 _NOTHING_READY = 0  # `waiting.Ready.NONE`, which the generators are sent at every interval
 
@@ -222,7 +225,7 @@ class Succession:
 
 
 def unreachable(database_url: str, error: Exception) -> str:
-    """Say in one line which database does not answer, and why; never the password."""
+    """Say in one line which database cannot be used, why and what to do; never the password."""
     place = psycopg.conninfo.conninfo_to_dict(database_url)
     host = f"{place.get('host', 'localhost')}:{place.get('port', 5432)}"
     # The library names the host again for each attempt, asks whether it runs there, and repeats
@@ -230,7 +233,17 @@ def unreachable(database_url: str, error: Exception) -> str:
     text = " ".join(str(error).partition("Multiple connection attempts")[0].split())
     reasons = dict.fromkeys(map(str.strip, _SAID_ALREADY.split(text)))
     reason = ", ".join(filter(None, reasons)) or "no word why"
+    # No SQLSTATE is handed out of a connection that was not made: the text tells who speaks.
+    if _UNTOLD in reason:
+        what, advice = "asks for a password", "DATABASE_URL has none:"
+    elif _OF_THE_SERVER in reason:
+        what, advice = f"refuses: {reason}", "is DATABASE_URL right?"
+    else:
+        what = f"cannot be reached: {reason}"
+        advice = "is it running, and is DATABASE_URL right?"
+    if database_url == Settings().database_url:
+        advice = "DATABASE_URL is not set:"
     return (
-        f"database {place.get('dbname', '')} at {host} cannot be reached: {reason}; is it running,"
-        " and is DATABASE_URL right? `make show` prints that of `make up`"
+        f"database {place.get('dbname', '')} at {host} {what}; {advice}"
+        " `make show` prints that of `make up`"
     )

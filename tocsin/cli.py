@@ -69,7 +69,7 @@ def main() -> None:
     except Exception as error:
         if not _is_of_the_database(error):
             raise
-        print(f"tocsin: the database: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tocsin: the database: {_in_a_line(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -77,6 +77,17 @@ def _is_of_the_database(error: Exception) -> bool:
     # Only if a command has imported it: it costs a tenth of a second.
     psycopg = sys.modules.get("psycopg")
     return psycopg is not None and isinstance(error, psycopg.Error)
+
+
+def _in_a_line(error: Exception) -> str:
+    from psycopg import errors
+
+    text = " ".join(str(error).split())
+    if isinstance(error, errors.InsufficientPrivilege):
+        return f"{text}: give the DATABASE_URL of its owner"
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return f"{text}: give the DATABASE_URL of its owner, on the primary server"
+    return text
 
 
 def _tell_version(is_asked: bool) -> None:

@@ -180,14 +180,14 @@ def _basis(history: "list[StoredVersion]", newer: "StoredVersion") -> SettingsVe
 
 def _make_version(change: DocumentChange, start: str | None) -> None:
     """Add a version whose document is that of the newest one, changed, and tell of it."""
-    from sql.detection_settings import add_version, lock_versions, read_book
+    from sql.detection_settings import add_version, lock_versions, now_ms, read_book
 
     start_ms = None if start is None else read_start(start)
     with _database() as conn, conn.transaction():
         # Two people at once: the second one's version is built on the first one's.
         lock_versions(conn)
         older = read_book(conn).versions[-1]
-        document = version_after(older, change).document
+        document = version_after(older, change, now_ms(conn)).document
         version = add_version(conn, document, created_by=_user(), effective_from_ms=start_ms)
     console = plain_console()
     begin = minute_of(version.effective_from_ms)

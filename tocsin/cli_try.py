@@ -62,11 +62,11 @@ def try_numbers(
     from flows.change_words import in_words
     from flows.replayed import LIVE, Candidate
     from flows.scorecard import View, score_replay
-    from sql.detection_settings import read_book
+    from sql.detection_settings import now_ms, read_book
 
     with database(settings) as conn:
-        newest = read_book(conn).versions[-1]
-    tried = version_after(newest, change)
+        newest, present_ms = read_book(conn).versions[-1], now_ms(conn)
+    tried = version_after(newest, change, present_ms)
     labels, _ = labels_for(None, None, settings.database_url)
     pair = [Candidate(LIVE, (newest,)), Candidate(_TRIED, (tried,))]
     replay, source = _replay(settings, pair, days, logs=logs)

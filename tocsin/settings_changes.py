@@ -10,7 +10,13 @@ from msgspec import Raw, structs
 
 from tocsin.detection import DetectionSettings, Preset
 from tocsin.errors import SettingsError
-from tocsin.settings_versions import FIXED, SettingsDocument, SettingsVersion
+from tocsin.settings_versions import (
+    FIXED,
+    LEAD_MS,
+    SettingsDocument,
+    SettingsVersion,
+    minute_of,
+)
 
 ALL_SERVICES = "all services"
 
@@ -58,7 +64,9 @@ def change_of(texts: Sequence[str], services: str | None, before: str | None) ->
     return change
 
 
-def version_after(older: SettingsVersion, change: DocumentChange) -> SettingsVersion:
+def version_after(
+    older: SettingsVersion, change: DocumentChange, present_ms: int
+) -> SettingsVersion:
     """Return the version that a change makes of the newest one; it begins with that one.
 
     Raises SettingsError for numbers that cannot work, and where nothing would change.
@@ -68,8 +76,24 @@ def version_after(older: SettingsVersion, change: DocumentChange) -> SettingsVer
     newer.check()
     refuse_shadows(older.document, document)
     if not told(older, newer):
-        raise SettingsError(f"that would change nothing: version {older.version} says the same")
+        raise SettingsError(
+            f"that would change nothing: version {older.version} says the same"
+            f"{_when_it_begins(older, present_ms)}"
+        )
     return newer
+
+
+def _when_it_begins(version: SettingsVersion, present_ms: int) -> str:
+    """Say when a version begins that has not yet, and how to have its numbers earlier."""
+    if version.effective_from_ms <= present_ms:
+        return ""
+    begins = f" from {minute_of(version.effective_from_ms)} UTC on"
+    if version.effective_from_ms < present_ms + LEAD_MS:
+        return begins
+    return (
+        f"{begins}; `tocsin detection withdraw {version.version}` takes it back, so that one can"
+        " be made that begins earlier"
+    )
 
 
 def differences(before: DetectionSettings, after: DetectionSettings) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ import pytest
 from sql.connect import BoundedAsyncConnection, SilentDatabase, Succession, connect
 from tests.conftest import as_role
 from tests.faults.proxy import TcpProxy
+from tocsin.errors import StorageError
 
 PATIENCE_S = 0.5
 
@@ -93,3 +94,22 @@ def test_next_connection_is_twice_as_patient_after_a_silence(proxy: TcpProxy, pr
     third = succession.connect()
     with pytest.raises(SilentDatabase):
         third.execute("SELECT pg_sleep(0.9)")
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        ("postgres:wrong", 'refuses: FATAL: password authentication failed for user "postgres"'),
+        ("nobody:x", 'refuses: FATAL: password authentication failed for user "nobody"'),
+        ("postgres", "asks for a password; DATABASE_URL has none"),
+    ],
+)
+def test_server_that_answers_is_not_said_to_be_away(
+    database_url: str, login: str, told: str
+) -> None:
+    place = urlsplit(database_url)
+    url = place._replace(netloc=f"{login}@{place.hostname}:{place.port}").geturl()
+    with pytest.raises(StorageError) as error:
+        connect(url, name="test")
+    assert f":{place.port} {told}" in str(error.value)
+    assert "is it running" not in str(error.value)

@@ -277,6 +277,19 @@ def test_what_the_database_refuses_is_one_line(database_url: str, tocsin: Run) -
         assert failure(tocsin("detection", *command)).startswith("tocsin: the database: column")
 
 
+def test_numbers_of_a_version_to_come_are_told_with_its_begin(tocsin: Run) -> None:
+    start = in_minutes(30).replace(second=0, microsecond=0)
+    change = ("detection", "set", "calm_windows=4")
+    assert tocsin(*change, "--from", start.isoformat()).returncode == 0
+    assert failure(tocsin(*change)) == (
+        "tocsin: that would change nothing: version 2 says the same from"
+        f" {start:%Y-%m-%d %H:%M} UTC on; `tocsin detection withdraw 2` takes it back, so that one"
+        " can be made that begins earlier"
+    )
+    assert tocsin("detection", "withdraw", "2").returncode == 0
+    assert tocsin(*change).returncode == 0
+
+
 def test_version_without_a_start_begins_as_soon_as_one_may(tocsin: Run) -> None:
     done = tocsin("detection", "set", "preset=plain", "silence=false")
     start = datetime.fromisoformat(done.stdout.split("from ")[1].split(" UTC")[0] + "+00:00")

@@ -172,7 +172,7 @@ def test_stored_logs_are_read_where_that_is_asked_for(judged: Line) -> None:
         (["minimum_count=5"], "that would change nothing: version 1 says the same"),
         (["minimum_count=6", "--before", "a*"], "--before: places the pattern of --services"),
         (["minimum_count=6", "--from", "now"], "--from: 'now' is no time"),
-        (["minimum_count=6"], "has no records in that range: it has none at all"),
+        (["minimum_count=6"], "has no records at all: read what is stored by --logs"),
         (["minimum_count=6", "--logs"], "there are no logs in that range"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.conftest import as_role
 from tests.integration.commands import Run, failure, tocsin
 from tests.integration.http.test_api_incidents import add_incident
 
@@ -90,6 +91,17 @@ def test_what_cannot_be_labelled_is_told_in_a_line(tocsin: Run, incident_id: str
     future = ("--from", FROM, "--to", "2226-03-02T08:30:00Z")
     assert "--to: lies in the future" in failure(tocsin(*missed, *future))
     assert "--from: 'monday' is no time" in failure(tocsin(*missed, "--from", "monday", "--to", TO))
+
+
+def test_role_that_only_reads_is_told_whose_database_url_it_takes(
+    tocsin: Run, incident_id: str, database_url: str
+) -> None:
+    analyst = as_role(database_url, "analyst")
+    told = failure(tocsin("incidents", "label", incident_id, "true", DATABASE_URL=analyst))
+    assert told.startswith("tocsin: the database: cannot execute ")
+    assert told.endswith(
+        "in a read-only transaction: give the DATABASE_URL of its owner, on the primary server"
+    )
 
 
 def test_deleted_incident_can_be_labelled_no_more(

@@ -48,7 +48,10 @@ def test_unknown_user_and_change_of_nothing_are_told_in_a_line(tocsin: Run) -> N
 
 def test_what_the_role_may_not_is_told_in_a_line(tocsin: Run, database_url: str) -> None:
     said = failure(tocsin("users", "list", DATABASE_URL=as_role(database_url, "analyst")))
-    assert said == "tocsin: the database: permission denied for table users"
+    assert said == (
+        "tocsin: the database: permission denied for table users:"
+        " give the DATABASE_URL of its owner"
+    )
 
 
 def test_key_is_made_listed_and_revoked(tocsin: Run, database_url: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from sql.connect import connect, unreachable
 from tocsin.errors import StorageError
+from tocsin.settings import Settings
 
 ADVICE = "; is it running, and is DATABASE_URL right? `make show` prints that of `make up`"
 
@@ -36,5 +37,19 @@ def test_refusal_of_both_attempts_is_told_once() -> None:
     )
     told = unreachable("postgresql://h/d", psycopg.OperationalError(f"connection failed: {text}"))
     assert told == (
-        "database d at h:5432 cannot be reached: FATAL: no such role, FATAL: no encryption" + ADVICE
+        "database d at h:5432 refuses: FATAL: no such role, FATAL: no encryption;"
+        " is DATABASE_URL right? `make show` prints that of `make up`"
+    )
+
+
+def test_setting_that_is_not_set_is_told_in_place_of_its_default() -> None:
+    error = psycopg.OperationalError("connection failed: fe_sendauth: no password supplied")
+    assert unreachable(Settings().database_url, error) == (
+        "database tocsin at 127.0.0.1:5432 asks for a password; DATABASE_URL is not set:"
+        " `make show` prints that of `make up`"
+    )
+    away = unreachable(Settings().database_url, psycopg.OperationalError("Connection refused"))
+    assert away == (
+        "database tocsin at 127.0.0.1:5432 cannot be reached: Connection refused;"
+        " DATABASE_URL is not set: `make show` prints that of `make up`"
     )
