@@ -174,6 +174,7 @@ class Stack:
         """Keep for `show` where all is reached; once it is, for a failed start changes nothing."""
         state = self.state
         state.api_url, state.kafka_bootstrap = self.api_url, self.kafka_bootstrap
+        state.has_own_broker = self.broker is not None
         state.database_url = self.database_url
         state.analyst_url = None
         if self.timescale:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stack import brokers, debian, folders
 from stack.cache import Say, silent
 from stack.commands import Stack
+from stack.named import Named, named_servers, require_answers
 from stack.ports import Ports, Wanted, free_port, http_url, require_free
 from stack.state import State, load_state, lock_state, require_alone
 from stack.timescale import DURABLE, FAST, Timescale
@@ -25,36 +26,33 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
     """
     require_alone(folder)
     kind = brokers.chosen(os.environ)
-    if not os.environ.get("DATABASE_URL"):
+    known = load_state(folder) if (folder / "state.json").exists() else None
+    named = named_servers(os.environ, known, say)
+    if not named.database_url:
         debian.require_root("set DATABASE_URL")
-    require_free(*_wanted_ports(folder, ports))
-    if not os.environ.get("KAFKA_BOOTSTRAP"):
+    require_free(*_wanted_ports(known, ports, named))
+    require_answers(named)
+    if not named.kafka_bootstrap:
         brokers.make_ready(kind, say)
-    if not os.environ.get("DATABASE_URL"):
+    if not named.database_url:
         debian.lay_out(say)
     with lock_state(folder):
         state = load_state(folder)
         with _servers(
-            folder=folder,
-            state=state,
-            ports=ports,
-            settings=DURABLE,
-            say=say,
-            environ=os.environ,
+            folder=folder, state=state, ports=ports, settings=DURABLE, say=say, named=named
         ) as stack:
             yield stack
 
 
-def _wanted_ports(folder: Path, ports: Ports) -> Iterator[Wanted]:
+def _wanted_ports(known: State | None, ports: Ports, named: Named) -> Iterator[Wanted]:
     """Yield the fixed ports to listen on, but for those of servers that the environment names.
 
     Nor that of our own database when it outlived its starter: its next start ends it.
     """
-    own = folders.folder(load_state(folder).name) if (folder / "state.json").exists() else None
-    outlived = own is not None and folders.live_postmaster(own / "pgdata")
-    if ports.database and not os.environ.get("DATABASE_URL") and not outlived:
+    outlived = known and folders.live_postmaster(folders.folder(known.name) / "pgdata")
+    if ports.database and not named.database_url and not outlived:
         yield Wanted(ports.database, "TimescaleDB", "STACK_DATABASE_PORT")
-    if ports.broker and not os.environ.get("KAFKA_BOOTSTRAP"):
+    if ports.broker and not named.kafka_bootstrap:
         yield Wanted(ports.broker, "the broker", "STACK_BROKER_PORT")
     if ports.api:
         yield Wanted(ports.api, "the API", "TOCSIN_API_PORT", ports.api_host)
@@ -86,7 +84,12 @@ def temporary(*, settings: Mapping[str, str] = FAST, say: Say = silent) -> Itera
         state.name = name
         try:
             with _servers(
-                folder=folder, state=state, ports=Ports(), settings=settings, say=say, environ={}
+                folder=folder,
+                state=state,
+                ports=Ports(),
+                settings=settings,
+                say=say,
+                named=Named(),
             ) as stack:
                 yield stack
         finally:
@@ -101,15 +104,15 @@ def _servers(
     ports: Ports,
     settings: Mapping[str, str],
     say: Say,
-    environ: Mapping[str, str],
+    named: Named,
 ) -> Iterator[Stack]:
     (folder / "log").mkdir(exist_ok=True)
     with ExitStack() as cleanup:
         stack = Stack(
             folder=folder,
             state=state,
-            database_url=environ.get("DATABASE_URL", ""),
-            kafka_bootstrap=environ.get("KAFKA_BOOTSTRAP", ""),
+            database_url=named.database_url,
+            kafka_bootstrap=named.kafka_bootstrap,
             api_url=http_url(ports.api_host, ports.api or free_port()),
             api_host=ports.api_host,
         )

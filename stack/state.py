@@ -23,6 +23,7 @@ class State(msgspec.Struct):
     ingest_key: None until the API's database has made one.
     api_url, kafka_bootstrap, database_url, analyst_url: those of the last start that came to be
         ready; None before the first. analyst_url is that of our own database, else None.
+    has_own_broker: whether kafka_bootstrap is that of our own broker.
     """
 
     name: str
@@ -37,6 +38,7 @@ class State(msgspec.Struct):
     ingest_key: str | None = None
     api_url: str | None = None
     kafka_bootstrap: str | None = None
+    has_own_broker: bool = True
     database_url: str | None = None
     analyst_url: str | None = None
 

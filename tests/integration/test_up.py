@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -112,9 +113,17 @@ def test_up_serves_and_sigterm_leaves_nothing_running(up: Up) -> None:
     assert all(map(is_free, up.ports))
 
 
+def exported(log: str) -> dict[str, str]:
+    words = shlex.split("\n".join(re.findall(r"^  export (.*)$", log, re.MULTILINE)))
+    return dict(word.split("=", 1) for word in words)
+
+
 def test_credentials_and_data_outlive_a_restart_but_not_down(up: Up) -> None:
+    pasted: dict[str, str] = {}
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
-        starter = up.start_and_wait()
+        starter = up.start_and_wait(**pasted)
+        pasted = exported(up.log.read_text())
+        assert set(pasted) > _SERVERS
         made = credentials(up.log.read_text())
         assert len(made) == 2
         state_file = up.folder / "state.json"

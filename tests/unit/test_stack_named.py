@@ -1,0 +1,112 @@
+"""Which servers `make up` takes for others', and what it says where none of these answers."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.cache import silent
+from stack.commands import CHECKOUT
+from stack.errors import StackError
+from stack.named import Named, named_servers, require_answers
+from stack.ports import LOOPBACK, free_port
+from stack.state import State, load_state
+
+
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """A place where nobody listens, nor can anybody begin to."""
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))
+        yield f"{LOOPBACK}:{bound.getsockname()[1]}"
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """A place where somebody listens."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield f"{LOOPBACK}:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """What a stack remembers."""
+    return load_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "owner", ["database_password", "flow_password", "api_password", "analyst_password"]
+)
+def test_own_database_is_known_by_its_passwords_wherever_it_was(state: State, owner: str) -> None:
+    said: list[str] = []
+    url = f"postgresql://somebody:{getattr(state, owner)}@{LOOPBACK}:5433/tocsin"
+    assert named_servers({"DATABASE_URL": url}, state, said.append) == Named()
+    assert said == [
+        "DATABASE_URL is that of this stack: starting its own server, as if it were unset"
+    ]
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:secret@db/tocsin", "postgresql://db/x", "no url"])
+def test_database_of_others_is_named(state: State, url: str) -> None:
+    state.database_url = url
+    assert named_servers({"DATABASE_URL": url}, state, silent) == Named(database_url=url)
+    assert named_servers({"DATABASE_URL": url}, None, silent) == Named(database_url=url)
+
+
+def test_own_broker_is_known_by_where_it_was(state: State, closed: str) -> None:
+    state.kafka_bootstrap = closed
+    assert named_servers({"KAFKA_BOOTSTRAP": closed}, state, silent) == Named()
+
+
+def test_broker_of_others_is_named_also_where_the_own_one_was(
+    state: State, closed: str, listening: str
+) -> None:
+    state.kafka_bootstrap = listening
+    for bootstrap in (closed, listening):
+        named = named_servers({"KAFKA_BOOTSTRAP": bootstrap}, state, silent)
+        assert named == Named(kafka_bootstrap=bootstrap)
+    state.kafka_bootstrap, state.has_own_broker = closed, False
+    named = named_servers({"KAFKA_BOOTSTRAP": closed}, state, silent)
+    assert named == Named(kafka_bootstrap=closed)
+
+
+def test_named_database_that_does_not_answer_is_told_before_anything_is_started(
+    tmp_path: Path, closed: str
+) -> None:
+    variables = {
+        "STACK_STATE_DIR": str(tmp_path / "state"),
+        "DATABASE_URL": f"postgresql://postgres:secret@{closed}/tocsin",
+        "KAFKA_BOOTSTRAP": "",
+        "STACK_BROKER_PORT": str(free_port()),
+        "TOCSIN_API_PORT": str(free_port()),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "stack", "up"],
+        cwd=CHECKOUT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: DATABASE_URL is set, and nothing answers there: unset it for a database of make"
+        " up's own, or start that server\n"
+    )
+    assert not (tmp_path / "state").exists()
+
+
+def test_named_broker_that_does_not_answer_is_told(closed: str, listening: str) -> None:
+    told = "KAFKA_BOOTSTRAP is set, and nothing answers there: unset it for a broker of make up's"
+    with pytest.raises(StackError, match=told):
+        require_answers(Named(kafka_bootstrap=closed))
+    require_answers(Named(kafka_bootstrap=f"{closed}, PLAINTEXT://{listening}"))
+
+
+def test_what_is_no_place_is_left_to_who_uses_it() -> None:
+    require_answers(Named(database_url="no url", kafka_bootstrap="localhost:many"))
