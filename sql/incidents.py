@@ -81,11 +81,12 @@ class LogRow(Struct, frozen=True, kw_only=True):
 class IncidentFilter(Struct, frozen=True, kw_only=True):
     """Which incidents are wanted: those with these values; None leaves one open.
 
-    since, until: opened from then on, before then.
+    status_not: those of any status but this. since, until: opened from then on, before then.
     """
 
     service_id: str | None = None
     status: str | None = None
+    status_not: str | None = None
     severity: str | None = None
     kind: str | None = None
     confirmed: bool | None = None

@@ -1,4 +1,4 @@
-"""`tocsin incidents`: say which incidents were any, and which were missed."""
+"""`tocsin incidents`: see which there are, say which were any, and which were missed."""
 
 import re
 from datetime import datetime, timezone
@@ -14,13 +14,15 @@ from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from sql.incidents import IncidentRow
     from sql.labels import AnyLabelRow
 
 incidents = typer.Typer(
-    help="Labels: which incidents were any, and which were missed.", no_args_is_help=True
+    help="Incidents: which there are, which were any, and which were missed.", no_args_is_help=True
 )
 
 _NOTE_CHARACTERS_MAX = 10_000
+_ID_SHOWN = 8  # enough to name it by, as good as always; JSON has it whole
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 Note = Annotated[str | None, typer.Option(help="What there is to say beside it")]
@@ -31,6 +33,46 @@ class _Truth(str, Enum):
 
     TRUE = "true"
     FALSE = "false"
+
+
+@incidents.command("list")
+def list_incidents(
+    is_open: Annotated[
+        bool, typer.Option("--open", help="Only those that are not resolved")
+    ] = False,
+    service: Annotated[str | None, typer.Option(help="Only those of this service")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the incidents, newest first."""
+    settings = _settings()
+    from sql.incidents import IncidentFilter, IncidentRow, IncidentTable
+    from sql.reader import Reader, with_reader
+
+    wanted = IncidentFilter(service_id=service, status_not="RESOLVED" if is_open else None)
+
+    async def work(reader: Reader) -> list[IncidentRow]:
+        rows, _ = await IncidentTable(reader).page(wanted, limit=limit + 1, offset=0)
+        return rows
+
+    found = with_reader(settings.database_url, work)
+    shown = found[:limit]
+    if as_json:
+        show_objects(shown)
+        return
+    if not shown:
+        which = "no incident" if service is None else f"no incident of {printable(service)}"
+        typer.echo(f"{which} is open" if is_open else f"there is {which}")
+        return
+    heads = ("id", "service", "severity", "status", "opened (UTC)", "title")
+    show_table(heads, map(_incident_cells, shown), whole=("id", "service"))
+    if len(found) > limit:
+        typer.echo(f"these are the newest {limit}, there are more: --limit shows them")
+
+
+def _incident_cells(row: "IncidentRow") -> tuple[str, ...]:
+    opened = _minute(row.opened_at)
+    return row.id[:_ID_SHOWN], row.service_id, row.severity, row.status, opened, row.title
 
 
 @incidents.command("label")

@@ -15,6 +15,8 @@ SELECT page.id, kind, title, service_id, status, severity, observed, decided_by,
                FROM incidents
                WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
                  AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+                 AND (%(status_not)s::incident_status IS NULL
+                      OR status <> %(status_not)s::incident_status)
                  AND (%(severity)s::incident_severity IS NULL
                       OR severity = %(severity)s::incident_severity)
                  AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
@@ -35,6 +37,7 @@ FROM (
     FROM incidents
     WHERE (%(service_id)s::text IS NULL OR service_id = %(service_id)s)
       AND (%(status)s::incident_status IS NULL OR status = %(status)s::incident_status)
+      AND (%(status_not)s::incident_status IS NULL OR status <> %(status_not)s::incident_status)
       AND (%(severity)s::incident_severity IS NULL OR severity = %(severity)s::incident_severity)
       AND (%(kind)s::incident_kind IS NULL OR kind = %(kind)s::incident_kind)
       AND (%(confirmed)s::boolean IS NULL OR (confirmed_at IS NOT NULL) = %(confirmed)s::boolean)

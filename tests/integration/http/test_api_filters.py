@@ -41,6 +41,7 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({}, "incidents_newest"),
     ({"service_id": "service-7"}, "incidents_service"),
     ({"status": "OPEN"}, "incidents_unresolved"),
+    ({"status_not": "RESOLVED"}, "incidents_unresolved"),
     ({"severity": "LOW"}, "incidents_severity"),
     ({"kind": "silence"}, "incidents_silence"),
     ({"kind": "manual"}, "incidents_manual"),
