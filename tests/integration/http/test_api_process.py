@@ -127,12 +127,12 @@ def test_workers_end_when_they_are_told_to_at_once(make_api: Callable[..., Api])
     assert process.popen.wait(WAIT_S) == 0
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_url_that_is_told_can_be_asked(make_api: Callable[..., Api], workers: str) -> None:
-    api = make_api(TOCSIN_API_WORKERS=workers)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_url_that_is_told_can_be_asked(make_api: Callable[..., Api], workers: int) -> None:
+    api = make_api(TOCSIN_API_WORKERS=str(workers))
     api.environ["TOCSIN_API_HOST"] = "::1"
     process = api.launch()
-    wait_until(lambda: b"listening" in api.log.read_bytes(), "it listens", deadline_s=WAIT_S)
+    wait_until(lambda: ready(api) == workers, "all workers", deadline_s=WAIT_S)
     url = re.findall(r"url=(\S+)", api.log.read_text())[0]
     assert httpx.get(f"{url}/healthz", timeout=WAIT_S, trust_env=False).is_success
     assert process.stop() == 0
