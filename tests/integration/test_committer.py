@@ -163,6 +163,18 @@ def losing(
     return commit
 
 
+def assert_stored(gate: Gate, committer: Committer[int], *, is_stored: bool) -> None:
+    """Submit a job; check that it is stored, or that the stop is told instead."""
+    committer.submit(1)
+    if is_stored:
+        committer.drain()
+        assert gate.stored() == [1]
+    else:
+        with pytest.raises(StorageError, match="stopped while nothing could be stored"):
+            committer.drain()
+        assert gate.stored() == []
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_flow_that_is_told_to_stop_replaces_a_lost_connection_once(
     gate: Gate, make: Callable[..., Committer[int]], stopping: threading.Event, times: int
@@ -170,21 +182,19 @@ def test_flow_that_is_told_to_stop_replaces_a_lost_connection_once(
     pids: list[int] = []
     gate.open.set()
     committer = make(losing(gate, pids, times, meanwhile=stopping.set))
-    committer.submit(1)
-    if times == 1:
-        committer.drain()
-        assert gate.stored() == [1]
-    else:
-        with pytest.raises(StorageError, match="stopped while nothing could be stored"):
-            committer.drain()
-        assert gate.stored() == []
+    assert_stored(gate, committer, is_stored=times == 1)
     assert len(set(pids)) == 2
 
 
 class DuringThePause(threading.Event):
-    """A signal to stop that comes while the committer waits to try again."""
+    """A signal to stop that comes while something waits to try again, just after something else."""
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._before = before
 
     def wait(self, timeout: float | None = None) -> bool:
+        self._before()
         self.set()
         return super().wait(timeout)
 
@@ -203,14 +213,7 @@ def test_flow_that_is_told_to_stop_while_it_waits_to_try_again_tries_once_more(
 
     gate.open.set()
     committer = make(commit, stopping=DuringThePause())
-    committer.submit(1)
-    if times == 1:
-        committer.drain()
-        assert gate.stored() == [1]
-    else:
-        with pytest.raises(StorageError, match="stopped while nothing could be stored"):
-            committer.drain()
-        assert gate.stored() == []
+    assert_stored(gate, committer, is_stored=times == 1)
     assert len(tries) == 2
 
 

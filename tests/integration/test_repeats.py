@@ -2,8 +2,6 @@
 
 import json
 import signal
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 
@@ -12,6 +10,7 @@ import pytest
 from flows.repeats import seen_in
 from stack.processes import Process
 from tests.integration.conftest import Line
+from tests.integration.test_committer import DuringThePause
 from tests.integration.test_flow import log_at
 from tocsin.batches import RecordBatch
 from tocsin.errors import StorageError
@@ -89,19 +88,6 @@ def test_flow_waits_for_the_database_to_know_what_was_seen(line: Line) -> None:
     require_stored(line, flow, {"a": 1, "b": 1})
 
 
-class DuringThePause(threading.Event):
-    """A signal to stop that comes while something waits to try again, just after something else."""
-
-    def __init__(self, before: Callable[[], None]) -> None:
-        super().__init__()
-        self._before = before
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._before()
-        self.set()
-        return super().wait(timeout)
-
-
 @pytest.mark.parametrize("is_back", [False, True], ids=["away", "back"])
 def test_flow_that_is_told_to_stop_asks_a_database_that_was_away_once_more(
     line: Line, is_back: bool
@@ -111,7 +97,7 @@ def test_flow_that_is_told_to_stop_asks_a_database_that_was_away_once_more(
     batch.arrival_ms.append(0)
     with ExitStack() as away:
         away.enter_context(line.database_away())
-        stopping = DuringThePause(away.close if is_back else lambda: None)
+        stopping = DuringThePause(away.close) if is_back else DuringThePause()
         seen_before = seen_in(line.settings, stopping, 10)
         if is_back:
             assert list(seen_before(batch)) == []

@@ -31,6 +31,10 @@ def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def up(**env: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "stack", "up", **env)
+
+
 def test_make_help_lists_every_target() -> None:
     made = (CHECKOUT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+(?:-[a-z]+)*):", made, re.MULTILINE))
@@ -258,11 +262,7 @@ def test_all_taken_ports_are_named_at_once_and_no_folder_is_left(tmp_path: Path)
     folder = tmp_path / "state"
     with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
         ports = [str(server.getsockname()[1]) for server in (one, other)]
-        done = run(
-            sys.executable,
-            "-m",
-            "stack",
-            "up",
+        done = up(
             STACK_STATE_DIR=str(folder),
             DATABASE_URL="postgresql://elsewhere",
             KAFKA_BOOTSTRAP="",
@@ -283,11 +283,7 @@ def test_taken_ports_of_metrics_are_named_with_the_others(tmp_path: Path) -> Non
         socket.create_server(("127.0.0.2", 0)) as flow,
     ):
         ports = [str(server.getsockname()[1]) for server in (api, flow)]
-        done = run(
-            sys.executable,
-            "-m",
-            "stack",
-            "up",
+        done = up(
             STACK_STATE_DIR=str(tmp_path / "state"),
             DATABASE_URL="postgresql://elsewhere",
             KAFKA_BOOTSTRAP="elsewhere:9092",
@@ -308,11 +304,7 @@ def test_taken_ports_of_metrics_are_named_with_the_others(tmp_path: Path) -> Non
 
 def test_host_that_nobody_can_listen_on_gets_one_clear_line(tmp_path: Path) -> None:
     port = str(free_port())
-    done = run(
-        sys.executable,
-        "-m",
-        "stack",
-        "up",
+    done = up(
         STACK_STATE_DIR=str(tmp_path / "state"),
         DATABASE_URL="postgresql://elsewhere",
         KAFKA_BOOTSTRAP="elsewhere:9092",

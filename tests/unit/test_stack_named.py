@@ -1,20 +1,17 @@
 """Which servers `make up` takes for others', and what it says where none of these answers."""
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stack.cache import silent
-from stack.commands import CHECKOUT
 from stack.errors import StackError
 from stack.named import Named, named_servers, require_answers
 from stack.ports import LOOPBACK, free_port
 from stack.state import State, load_state
+from tests.unit.test_stack_cli import up
 
 
 @pytest.fixture
@@ -77,21 +74,12 @@ def test_broker_of_others_is_named_also_where_the_own_one_was(
 def test_named_database_that_does_not_answer_is_told_before_anything_is_started(
     tmp_path: Path, closed: str
 ) -> None:
-    variables = {
-        "STACK_STATE_DIR": str(tmp_path / "state"),
-        "DATABASE_URL": f"postgresql://postgres:secret@{closed}/tocsin",
-        "KAFKA_BOOTSTRAP": "",
-        "STACK_BROKER_PORT": str(free_port()),
-        "TOCSIN_API_PORT": str(free_port()),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "stack", "up"],
-        cwd=CHECKOUT,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = up(
+        STACK_STATE_DIR=str(tmp_path / "state"),
+        DATABASE_URL=f"postgresql://postgres:secret@{closed}/tocsin",
+        KAFKA_BOOTSTRAP="",
+        STACK_BROKER_PORT=str(free_port()),
+        TOCSIN_API_PORT=str(free_port()),
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

@@ -3,6 +3,7 @@
 import os
 import signal
 from typing import Any
+from unittest.mock import patch
 
 from api import serve
 from api.app import App, create_app
@@ -21,5 +22,5 @@ def create_app_that_is_told(**arguments: Any) -> App:
 
 
 if __name__ == "__main__":
-    setattr(serve, "create_app", create_app_that_is_told)  # noqa: B010  (mypy forbids the plain way)
-    main()
+    with patch.object(serve, "create_app", create_app_that_is_told):
+        main()
