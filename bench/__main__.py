@@ -26,7 +26,7 @@ from bench import (
     stages,
     time_to_incident,
 )
-from bench.measurement import Figure, save
+from bench.measurement import Figure, save, scenario_column
 from stack.errors import StackError
 
 
@@ -120,7 +120,7 @@ def _described(name: str) -> str:
 
 
 def _run(console: Console, wanted: Sequence[tuple[str, int]]) -> Table:
-    table = Table("scenario", "figure", "value", "limit", "share of the limit")
+    table = Table(scenario_column(), "figure", "value", "limit", "share of the limit")
     for number, (name, amount) in enumerate(wanted, 1):
         with console.status(
             f"{number} of {len(wanted)}: {name}, {amount:,} {SCENARIOS[name].counts} …"

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.measurement import RESULTS
+from bench.measurement import RESULTS, scenario_column
 from stack.errors import StackError
 
 Figures = dict[tuple[str, int, str, str], list[float]]
@@ -46,7 +46,7 @@ def table(first: Figures, second: Figures) -> Table:
 
     Only what was measured at one size is compared.
     """
-    rows = Table("scenario", "size", "figure", "A", "B", "B / A", "spread")
+    rows = Table(scenario_column(), "size", "figure", "A", "B", "B / A", "spread")
     for key in first:
         if key not in second:
             continue

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+from rich.table import Column
+
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("bytewax", "confluent-kafka", "msgspec", "polars", "psycopg", "sanic")
 
@@ -31,6 +33,11 @@ class Figure:
     def share(self) -> float | None:
         """How much of the limit was reached."""
         return None if self.limit is None else self.value / self.limit
+
+
+def scenario_column() -> Column:
+    """Return the column of a table that holds scenarios' names; a narrow terminal folds them."""
+    return Column("scenario", overflow="fold")
 
 
 def save(scenario: str, figures: list[Figure], about: Mapping[str, object]) -> Path:
