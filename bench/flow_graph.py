@@ -15,6 +15,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bench.measurement import Figure
 from bench.topic import consumer_rate, fill
 from bench.workload import wire_records
+from flows import garbage
 from flows.detect import OneBook, detector_builder
 from flows.known import NOTHING_KNOWN
 from flows.parse import parse_batch
@@ -96,7 +97,8 @@ def _read(settings: Settings, records: int) -> tuple[float, float]:
     detect = detector_builder(OneBook(SettingsBook.of_defaults()), NOTHING_KNOWN)
     began, processor_began = time.perf_counter(), time.process_time()
     try:
-        cli_main(build_flow(source, parse_batch, detect, sinks), workers_per_process=1)
+        with garbage.searched_for_seldom():
+            cli_main(build_flow(source, parse_batch, detect, sinks), workers_per_process=1)
     finally:
         watch.finish()
     return time.perf_counter() - began, time.process_time() - processor_began
