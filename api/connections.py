@@ -22,7 +22,12 @@ _LAST_WORDS_S = 0.5
 
 
 class ApiRequest(Request[Any, Any]):
-    """A request whose body, where it has come whole, is taken at once and not bit by bit."""
+    """A request whose body, where it has come whole, is taken at once and not bit by bit.
+
+    known_id: as `api.problems.request_id` gave it first.
+    """
+
+    known_id: str | None = None
 
     async def receive_body(self) -> None:
         """Receive the body."""
@@ -90,7 +95,8 @@ class BoundedProtocol(HttpProtocol):
         Sent at once, each answer would wake a client that waits for it, which costs more than to
         write it; of many in a row the first wakes, and the others find their client awake.
         """
-        await self._can_write.wait()
+        if not self._can_write.is_set():
+            await self._can_write.wait()
         if self.transport is None or self.transport.is_closing():
             raise RequestCancelled
         if not self._unsent:

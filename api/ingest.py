@@ -1,7 +1,7 @@
 """`POST /ingest`: records in, each checked by itself, answered when Kafka has them all."""
 
 import re
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from sanic import HTTPResponse, Request
 
-from api.bodies import JSON, TooDeep, decode, json_answer, require_media_type
+from api.bodies import JSON, ShortAnswer, TooDeep, decode, require_media_type
 from api.idempotency import PARAMETER, RetryIds, retry_ids
 from api.intake import Intake, RefusedRecord
 from api.openapi import INGEST_KEY, operation
@@ -39,6 +39,7 @@ _LEVEL_NAMES = [*(level.value for level in Level), *LEVEL_ALIASES]
 _LEVEL_NAMES += [name.lower() for name in _LEVEL_NAMES]
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _SINGLE = msgspec.json.Decoder(Raw)
+_encode = msgspec.json.Encoder().encode
 _SPACE = b" \t\r\n"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _FEW = 4
@@ -120,7 +121,7 @@ class Ingest:
         await self._intake.publish("tocsin", taken, refused)
         if not taken:
             raise Refusal(400, "no record can be taken", members={"refused": refused})
-        return json_answer(IngestAnswer(len(taken), refused), 202)
+        return ShortAnswer(_encode(IngestAnswer(len(taken), refused)), 202)
 
 
 def split_lines(body: bytes) -> list[Raw]:
@@ -181,19 +182,33 @@ def check_records(
     """
     taken: list[Keyed] = []
     refused: list[RefusedRecord] = []
+    if ids is not None or len(raws) <= _FEW:
+        _check_each(raws, 0, received_ms, ids, taken, refused)
+        return taken, refused
     for first in range(0, len(raws), STRETCH):
         part = list(map(bytes, raws[first : first + STRETCH]))
-        if ids is None and len(part) > _FEW:
-            with suppress(StandsOut):
-                stretch = parse_stretch(part, [received_ms] * len(part))
-                taken += zip(map(str.encode, stretch.service_id), part, strict=True)
-                continue
-        for index, raw in enumerate(part, first):
-            try:
-                taken.append(_check(raw, received_ms, ids.of(index) if ids else None))
-            except Refused as reason:
-                refused.append(RefusedRecord(index, str(reason)))
+        try:
+            stretch = parse_stretch(part, [received_ms] * len(part))
+        except StandsOut:
+            _check_each(part, first, received_ms, None, taken, refused)
+        else:
+            taken += zip(map(str.encode, stretch.service_id), part, strict=True)
     return taken, refused
+
+
+def _check_each(
+    raws: Iterable[Raw | bytes],
+    first: int,
+    received_ms: int,
+    ids: RetryIds | None,
+    taken: list[Keyed],
+    refused: list[RefusedRecord],
+) -> None:
+    for index, raw in enumerate(raws, first):
+        try:
+            taken.append(_check(bytes(raw), received_ms, ids.of(index) if ids else None))
+        except Refused as reason:
+            refused.append(RefusedRecord(index, str(reason)))
 
 
 def _check(raw: bytes, received_ms: int, id_: str | None) -> Keyed:

@@ -1,6 +1,6 @@
 """What every format of logs shares: whose request it is, its body, its bounds, its end in Kafka."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -78,9 +78,9 @@ class Intake:
         self.records_max = settings.max_batch_records
         self.bytes_max = settings.max_body_bytes
 
-    async def sender(self, request: Request) -> SentKey:
+    def sender(self, request: Request) -> Awaitable[SentKey]:
         """Return the ingest key that a request carries; refuse without a good one."""
-        return await self._keys.require(request)
+        return self._keys.require(request)
 
     def body(self, request: Request) -> bytes:
         """Return the body without its Content-Encoding. Refuses what is over the limit."""
@@ -90,10 +90,10 @@ class Intake:
         """Return the batch that a request's records go into. body: without its encoding."""
         return Batch(request, sender, body, bytes_max=self.bytes_max * BODY_TIMES)
 
-    async def require_room(self, request: Request, sender: SentKey, count: int) -> None:
+    def require_room(self, request: Request, sender: SentKey, count: int) -> Awaitable[None]:
         """Refuse more records than a request may carry (413), or its sender send now (429)."""
         require_few(count, self.records_max, "records")
-        await self._limits.records(request, sender.id, count)
+        return self._limits.records(request, sender.id, count)
 
     async def publish(
         self, wire_format: str, taken: Sequence[Keyed], refused: Sequence[RefusedRecord]

@@ -15,6 +15,7 @@ from sanic.constants import HTTP_METHODS
 from sanic.exceptions import MethodNotAllowed, PayloadTooLarge, RequestCancelled, SanicException
 from sanic.http import Http
 
+from api.connections import ApiRequest
 from tocsin.errors import (
     AlreadyExists,
     BrokerError,
@@ -86,12 +87,12 @@ def unavailable(detail: str, *, members: dict[str, Any] | None = None) -> Refusa
 
 def request_id(request: Request) -> str:
     """Return the client's own id of a request, if it gave a usable one, or one made for it."""
-    known = getattr(request.ctx, "request_id", None)
-    if isinstance(known, str):
-        return known
-    given = request.headers.get(REQUEST_ID_HEADER, "")
+    if isinstance(request, ApiRequest) and request.known_id is not None:
+        return request.known_id
+    given = request.headers.get(REQUEST_ID_HEADER)
     name = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_NUMBERS):x}"
-    request.ctx.request_id = name
+    if isinstance(request, ApiRequest):
+        request.known_id = name
     return name
 
 

@@ -18,7 +18,7 @@ from tocsin.topics import PARTITIONER, client_config
 
 RECORDS_IN_FLIGHT_MAX = 100_000
 BYTES_IN_FLIGHT_MAX = 128 * 1024 * 1024
-LINGER_MS = 2
+LINGER_MS = 1
 TOPIC_TIMEOUT_S = 2.0
 WATCH_S = 1.0
 """How often the topic is looked at: so long may its loss go unnoticed."""

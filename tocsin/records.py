@@ -133,7 +133,11 @@ def parse_record(raw: bytes) -> LogRecord:
     """
     if len(raw) > RECORD_BYTES_MAX:
         raise Refused(f"record: {len(raw)} bytes, at most {RECORD_BYTES_MAX} are taken")
-    record = _decode_or_refuse(raw)
+    try:
+        raw.decode()  # msgspec leaves what is no text in UTF-8 to whoever takes it apart
+        record = _decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise Refused(_undecodable(error)) from None
     if len(record.message) * 4 > MESSAGE_BYTES_MAX:
         _refuse_long(record.message)
     if not _FIRST_INSTANT <= record.timestamp <= _LAST_INSTANT:
@@ -148,18 +152,14 @@ def parse_record(raw: bytes) -> LogRecord:
     return record
 
 
-def _decode_or_refuse(raw: bytes) -> LogRecord:
-    try:
-        raw.decode()
-        return _decode(raw)
-    except UnicodeDecodeError:
-        raise Refused("record: not UTF-8") from None
-    except RecursionError:
-        raise Refused("record: nested too deeply") from None
-    except msgspec.ValidationError as error:
-        raise Refused(_reason(error)) from None
-    except msgspec.DecodeError as error:
-        raise Refused(f"record: not valid JSON ({error})") from None
+def _undecodable(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "record: not UTF-8"
+    if isinstance(error, RecursionError):
+        return "record: nested too deeply"
+    if isinstance(error, msgspec.ValidationError):
+        return _reason(error)
+    return f"record: not valid JSON ({error})"
 
 
 def _refuse_long(message: str) -> None:
