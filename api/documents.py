@@ -81,7 +81,7 @@ def _decode(raw: bytes) -> dict[str, Raw]:
     try:
         return _object(raw)
     except msgspec.ValidationError:
-        raise Refused("record: expected an object") from None
+        raise Refused("record: give an object") from None
     except msgspec.DecodeError as error:
         raise Refused(f"record: not valid JSON ({error})") from None
     except UnicodeDecodeError:

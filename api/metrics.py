@@ -94,7 +94,7 @@ def reason_class(reason: str) -> str:
     field = reason.partition(":")[0].partition(".")[0]
     if field in _FIELDS:
         return field
-    return "unknown_field" if reason.endswith("unknown field") else "other"
+    return "unknown_field" if ": unknown field, " in reason else "other"
 
 
 # To look up a child by its labels costs more than to count with it.

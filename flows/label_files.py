@@ -16,7 +16,6 @@ from tocsin.errors import LabelsError
 from tocsin.mistakes import in_words
 from tocsin.records import EPOCH
 
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _COLUMNS: Final = ("service", "start", "end", "kind", "tier", "dontcare", "dontcare_until")
 _REQUIRED: Final = _COLUMNS[:3]
 _NAMED_MAX: Final = 5
@@ -142,7 +141,13 @@ def _time_ms(place: str, name: str, given: str | int) -> int:
         if isinstance(given, int) or given.isdecimal():
             at_ms = int(given)
         else:
-            at_ms = (msgspec.convert(given, _AwareTime) - EPOCH) // timedelta(milliseconds=1)
+            at = msgspec.convert(given, datetime)
+            if at.tzinfo is None:
+                raise LabelsError(
+                    f"{place}: {name}: {given[:40]!r} lacks its time zone, add Z for UTC, or an"
+                    " offset as +01:00"
+                )
+            at_ms = (at - EPOCH) // timedelta(milliseconds=1)
         EPOCH + timedelta(milliseconds=at_ms)  # beyond the year 9999 there is none
     except (msgspec.ValidationError, ValueError, OverflowError):
         shown = repr(given) if isinstance(given, int) else repr(given[:40])

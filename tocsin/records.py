@@ -3,11 +3,15 @@
 import json
 import re
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+
+from tocsin.mistakes import in_words
 
 MESSAGE_BYTES_MAX = 32 * 1024
 RECORD_BYTES_MAX = 256 * 1024
@@ -108,7 +112,8 @@ class Refused(ValueError):
 
 
 _decode = msgspec.json.Decoder(LogRecord).decode
-_WITHOUT_ZONE = "Expected `datetime` with a timezone component"
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 def level_of(name: str) -> str:
@@ -144,7 +149,7 @@ def parse_record(raw: bytes) -> LogRecord:
         raise Refused("timestamp: outside the years 1 to 9999")
     metadata = bytes(record.metadata)
     if metadata and metadata[0] != _BRACE and metadata != b"null":
-        raise Refused("metadata: expected an object")
+        raise Refused("metadata: give an object")
     if _ESCAPE in raw and _NUL.search(raw):
         raise Refused("record: holds a NUL character, which the database cannot store")
     if WIDE_NUMBER.search(metadata) or len(metadata) > NUMERIC_DIGITS_MAX:
@@ -205,15 +210,18 @@ def refuse_wide_numbers(metadata: bytes) -> None:
 def _reason(error: msgspec.ValidationError) -> str:
     """Turn msgspec's wording into `field: what is wrong`."""
     text = str(error)
-    what, found, where = text.partition(" - at `$.")
-    if what == _WITHOUT_ZONE:
-        what = "needs a time zone, as 2026-03-02T08:00:00Z"
-    if found:
-        return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}"
-    missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
-    if missing:
+    if missing := _MISSING.fullmatch(text):
         return f"{missing[1]}: missing"
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
-    if unknown:
-        return f"{unknown[1][:60]}: unknown field"
-    return f"record: {what[0].lower()}{what[1:]}"
+    if unknown := _UNKNOWN.fullmatch(text):
+        return _unknown_field(unknown[1][:60])
+    what, found, where = text.partition(" - at `$.")
+    place = where.rstrip("`") if found else "record"
+    told = in_words(what)
+    return f"{place}: {told[0].lower()}{told[1:]}"
+
+
+@lru_cache(maxsize=1024)  # a producer that is wrong is wrong in each of its records
+def _unknown_field(name: str) -> str:
+    close = get_close_matches(name, LogRecord.__struct_fields__, 1)
+    advice = f"is '{close[0]}' meant?" if close else "put it into 'metadata'"
+    return f"{name}: unknown field, {advice}"

@@ -215,7 +215,7 @@ def test_record_that_is_nested_too_deeply_hides_no_other_reason(api: Api, servic
     problem = assert_problem(api.ingest(b"[" + deep + b"]" * 2000 + b'}},{"x":1}]'), 400)
     assert [row["reason"] for row in problem["refused"]] == [
         "record: nested too deeply",
-        "x: unknown field",
+        "x: unknown field, put it into 'metadata'",
     ]
 
 

@@ -67,6 +67,11 @@ def test_file_of_a_spreadsheet_is_read_with_its_byte_order_mark_and_line_ends(
             "unknown column 'knd', is 'kind' meant?",
         ),
         ("x.csv", b"service,start,end\na,monday,2\n", "line 2: start: 'monday' is no time"),
+        (
+            "x.csv",
+            b"service,start,end\na,1,2026-03-02T08:00:00\n",
+            "line 2: end: '2026-03-02T08:00:00' lacks its time zone, add Z for UTC",
+        ),
         ("x.csv", b"service,start,end\na,2026-03-02T08:00:00,9\n", "line 2: start: '2026-03-02"),
         (
             "x.csv",
