@@ -16,7 +16,7 @@ from tocsin.cli_export import export
 from tocsin.cli_incidents import incidents
 from tocsin.cli_keys import keys
 from tocsin.cli_replay import replay
-from tocsin.cli_tables import show_table
+from tocsin.cli_tables import AsJson, show_objects, show_table
 from tocsin.cli_try import try_numbers
 from tocsin.cli_users import users
 from tocsin.errors import Disagreement, SettingsError, TocsinError
@@ -167,15 +167,19 @@ def explain(
 
 
 @app.command()
-def settings() -> None:
+def settings(as_json: AsJson = False) -> None:
     """List every setting: its environment variable, value in force, default and meaning."""
+    heads = ("variable", "value", "default", "meaning")
     try:
         rows = values_table(load_settings())
     except SettingsError:
         # The error sends its reader here, to see which there are.
         show_table(("variable", "default", "meaning"), settings_table(), whole=("variable",))
         raise
-    show_table(("variable", "value", "default", "meaning"), rows, whole=("variable",))
+    if as_json:
+        show_objects(dict(zip(heads, row, strict=True)) for row in rows)
+    else:
+        show_table(heads, rows, whole=("variable",))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Settings: read once, checked, documented, and never spelled out in an error or a log."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,19 @@ def test_settings_command_shows_the_values_in_force(
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]
     [port] = [row for row in rows if len(row) > 1 and row[1].strip() == "TOCSIN_API_PORT"]
     assert [cell.strip() for cell in port[2:4]] == ["8123", "8000"]
+
+
+def test_settings_command_tells_programs_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOCSIN_API_PORT", "8123")
+    monkeypatch.setenv("TOCSIN_JWT_SECRET", "secret-" * 8)
+    app(["settings", "--json"], standalone_mode=False)
+    listed = capsys.readouterr().out
+    rows = {row["variable"]: row for row in map(json.loads, listed.splitlines())}
+    assert list(rows) == [variable for variable, _, _ in settings_table()]
+    assert (rows["TOCSIN_API_PORT"]["value"], rows["TOCSIN_API_PORT"]["default"]) == (
+        "8123",
+        "8000",
+    )
+    assert "secret-" not in listed
