@@ -13,7 +13,7 @@ from api.openapi import TOKEN, operation
 from api.paging import PAGE_PARAMETERS, Meta, read_page
 from api.sessions import Sessions
 from flows.explain import Explanation, explain_stored
-from sql.incidents import IncidentTable
+from sql.incidents import BY_HAND, IncidentTable
 from sql.ledger import Ledger
 from sql.timeline import TimelineEntry
 from tocsin.errors import WrongState
@@ -141,7 +141,7 @@ class Evidence:
         await self._sessions.require(request)
         row = await self._incidents.get(known_id(incident_id))
         if row.kind == Kind.MANUAL.value:
-            raise WrongState("a person opened the incident: there is nothing to recompute")
+            raise WrongState(BY_HAND)
         async with self._explaining:
             found = await self._incidents.ledger(row.id, windows_max=_WINDOWS_MAX)
             return json_answer(await asyncio.to_thread(_explained, found))

@@ -67,12 +67,16 @@ class Labels(Struct, frozen=True, kw_only=True):
             complete=self.complete,
         )
 
+    def begun_before(self, begin_ms: int) -> tuple[Label, ...]:
+        """Return the incidents that had begun before a moment and were not over then."""
+        return tuple(one for one in self.incidents if one.start_ms < begin_ms <= one.end_ms)
+
     def within(self, begin_ms: int, end_ms: int) -> "Labels":
         """Return what counts for a range, whose end is exclusive.
 
         What began before it can't be found in time any more: it is ignored there.
         """
-        begun = [one for one in self.incidents if one.start_ms < begin_ms <= one.end_ms]
+        begun = self.begun_before(begin_ms)
         return Labels(
             incidents=tuple(one for one in self.incidents if begin_ms <= one.start_ms < end_ms),
             ignored=(

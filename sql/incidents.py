@@ -5,17 +5,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Raw, Struct
-from psycopg.rows import scalar_row
+from psycopg.rows import scalar_row, tuple_row
 
 from sql.ledger import Ledger, read_ledger
 from sql.reader import Reader, with_reader
 from sql.statements import statements
 from sql.timeline import TimelineEntry
 from tocsin.detection import WINDOW_MS
-from tocsin.errors import NotFound
+from tocsin.errors import NotFound, WrongState
 
 _SQL = statements("incidents")
 
+BY_HAND = "a person opened the incident: there is nothing to recompute"
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _ALL_WINDOWS = 10**9
 _NO_SUCH = "there is no incident of this id"
@@ -133,9 +134,9 @@ class IncidentTable:
             raise NotFound(_NO_SUCH)
         return rows[0]
 
-    async def find(self, prefix: str) -> list[str]:
-        """Return the ids that begin like this, two at most."""
-        async with self._reader.connection() as conn, conn.cursor(row_factory=scalar_row) as cursor:
+    async def find(self, prefix: str) -> list[tuple[str, bool]]:
+        """Return the ids that begin like this, two at most, and whether a person opened it."""
+        async with self._reader.connection() as conn, conn.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(_SQL["find_incidents"], {"prefix": prefix})
             return await cursor.fetchall()
 
@@ -199,17 +200,22 @@ def _interval(incident: IncidentRow) -> dict[str, Any]:
 def read_whole_ledger(database_url: str, prefix: str) -> Ledger:
     """Return what the incident is recomputed from whose id begins like this.
 
-    Raises NotFound where there is none, or more than one.
+    Raises NotFound where there is none, or more than one of the detection's; WrongState where a
+    person opened it.
     """
     if not prefix.strip():
         raise NotFound("give an incident's id, or how only that one begins")
 
     async def read(reader: Reader) -> Ledger:
         incidents = IncidentTable(reader)
-        ids = await incidents.find(prefix) if _PREFIX.fullmatch(prefix) else []
-        if len(ids) != 1:
-            found = f"more than one incident has an id that begins with {prefix}"
-            raise NotFound(found if ids else f"no incident has an id that begins with {prefix}")
-        return await incidents.ledger(ids[0], windows_max=_ALL_WINDOWS)
+        found = await incidents.find(prefix) if _PREFIX.fullmatch(prefix) else []
+        if not found:
+            raise NotFound(f"no incident has an id that begins with {prefix}")
+        own = [id_ for id_, by_hand in found if not by_hand]
+        if not own:
+            raise WrongState(BY_HAND)
+        if len(own) > 1:
+            raise NotFound(f"more than one incident has an id that begins with {prefix}")
+        return await incidents.ledger(own[0], windows_max=_ALL_WINDOWS)
 
     return with_reader(database_url, read)

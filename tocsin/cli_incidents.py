@@ -64,15 +64,16 @@ def list_incidents(
         which = "no incident" if service is None else f"no incident of {printable(service)}"
         typer.echo(f"{which} is open" if is_open else f"there is {which}")
         return
-    heads = ("id", "service", "severity", "status", "opened (UTC)", "title")
+    heads = ("id", "service", "severity", "status", "opened (UTC)", "confirmed", "title")
     show_table(heads, map(_incident_cells, shown), whole=("id", "service"))
     if len(found) > limit:
         typer.echo(f"these are the newest {limit}, there are more: --limit shows them")
 
 
 def _incident_cells(row: "IncidentRow") -> tuple[str, ...]:
-    opened = _minute(row.opened_at)
-    return row.id[:_ID_SHOWN], row.service_id, row.severity, row.status, opened, row.title
+    confirmed = "by hand" if row.kind == "manual" else "yes" if row.confirmed else "no"
+    named = row.id[:_ID_SHOWN], row.service_id, row.severity, row.status
+    return *named, _minute(row.opened_at), confirmed, row.title
 
 
 @incidents.command("label")

@@ -170,7 +170,10 @@ def read(conn: psycopg.Connection, texts: Sequence[str]) -> list[StoredLetter]:
     found = read_letters(conn, ids)
     missing = [str(each) for each in ids if each not in {letter.id for letter in found}]
     if missing:
-        raise NotFound(f"no dead letter has the id {', '.join(missing[:_NAMED_MAX])}")
+        raise NotFound(
+            f"no dead letter has the id {', '.join(missing[:_NAMED_MAX])}:"
+            " `tocsin dead-letters list` shows them"
+        )
     return found
 
 

@@ -125,6 +125,7 @@ def show_report(replay: "Replay", report: Report) -> None:
     labels, told = of_services(labels, replay.series, report.where)
     if told:
         typer.echo(f"tocsin: {told}", err=True)
+    _tell_of_begun(report.labels.of_services(replay.series), replay.begin_ms)
     cards = score_views(replay, labels, View(report.view.value))
     console = Console(markup=False, highlight=False)
     try:
@@ -135,6 +136,20 @@ def show_report(replay: "Replay", report: Report) -> None:
         _show_cards(console, cards)
     for line in report.outputs.told():
         console.print(line, soft_wrap=True)
+
+
+def _tell_of_begun(labels: "Labels", begin_ms: int) -> None:
+    from flows.topic_range import moment
+
+    begun = labels.begun_before(begin_ms)
+    if begun:
+        first = moment(min(one.start_ms for one in begun))
+        count, taken = ("it counts", "it") if len(begun) == 1 else ("they count", "them")
+        typer.echo(
+            f"tocsin: {counted(len(begun), 'label')} began before the range, so {count} neither"
+            f" way: --from {first} takes {taken} in",
+            err=True,
+        )
 
 
 def _show_cards(console: Console, cards: "list[Scorecard]") -> None:

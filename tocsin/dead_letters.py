@@ -126,6 +126,8 @@ def sendable(letter: StoredLetter, now_ms: int) -> Sendable:
     now_ms: when it would arrive, milliseconds since the epoch.
     """
     raw = letter.record
+    if letter.corrected is None and not raw:  # a tombstone is kept as one, too
+        raise Refused(letter.line.reason)
     if letter.corrected is None and letter.line.size_bytes > RECORD_BYTES_MAX:
         raise Refused(
             f"record: {letter.line.size_bytes} bytes, at most {RECORD_BYTES_MAX} are taken"

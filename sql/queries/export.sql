@@ -46,9 +46,11 @@ ORDER BY window_start, service_id;
 -- name: export_incidents
 SELECT id, service_id, kind::text, title, status::text, severity::text, assignee, window_start,
        first_window, confirmed_window, resolved_window, resolve_reason, observed, z, guarded_z,
-       peak_z, mean, sigma, baseline_windows, baseline_errors::bigint, baseline_squares::bigint,
-       guarded_windows, guarded_errors::bigint, guarded_squares::bigint, guarded_records::bigint,
-       settings_version, opened_at, confirmed_at, resolved_at, detected_late
+       peak_z, mean, sigma, guarded_mean, guarded_sigma, decided_by, baseline_windows,
+       baseline_errors::bigint, baseline_squares::bigint, guarded_windows,
+       guarded_errors::bigint, guarded_squares::bigint, guarded_records::bigint,
+       settings_version, opened_at, confirmed_at, resolved_at, detected_at, updated_at,
+       detected_late
 FROM incidents
 WHERE opened_at >= %(since)s AND opened_at < %(until)s AND deleted_at IS NULL
 ORDER BY opened_at, id;

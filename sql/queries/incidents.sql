@@ -63,9 +63,10 @@ WHERE id = %(id)s AND deleted_at IS NULL;
 
 -- name: find_incidents
 -- A range, which the primary key finds: "g" comes after every digit of an id.
--- Of the detection alone: what a person opened can't be recomputed.
-SELECT id FROM incidents
-WHERE id >= %(prefix)s AND id < %(prefix)s || 'g' AND kind <> 'manual'
+-- The detection's first: what a person opened can't be recomputed.
+SELECT id, kind = 'manual' AS by_hand FROM incidents
+WHERE id >= %(prefix)s AND id < %(prefix)s || 'g'
+ORDER BY by_hand
 LIMIT 2;
 
 -- name: count_timeline

@@ -91,6 +91,25 @@ def test_files_are_scored_against_a_file_of_labels(logs: Path, tmp_path: Path) -
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+def test_label_that_began_before_the_range_is_told(logs: Path, tmp_path: Path) -> None:
+    known = labels_of(
+        tmp_path,
+        "checkout,2026-03-02T09:00:00Z,2026-03-02T09:06:00Z,burst",
+        "search,2026-03-02T08:59:00Z,2026-03-02T09:10:00Z,outage",
+        "search,2026-03-02T08:10:00Z,2026-03-02T08:20:00Z,outage",
+    )
+    words = ("backtest", str(logs), "--labels", known)
+    later = run({}, *words, "--from", "2026-03-02T09:00:30Z")
+    assert "0 labels" in later.stdout
+    assert later.stderr.splitlines()[-1] == (
+        "tocsin: 2 labels began before the range, so they count neither way:"
+        " --from 2026-03-02T08:59:00Z takes them in"
+    )
+    whole = run({}, *words, "--from", "2026-03-02T08:59:00Z")
+    assert "2 labels" in whole.stdout
+    assert "before the range" not in whole.stderr
+
+
 def test_labels_that_cannot_be_read_are_told_before_anything_is_judged(
     logs: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,19 @@ def test_explain_of_an_unknown_id_is_one_line(database_url: str, tocsin: Run, un
     assert failure(tocsin("explain", unknown)).startswith("tocsin: no incident has an id that")
 
 
+def test_explain_of_what_a_person_opened_says_so(database_url: str, tocsin: Run) -> None:
+    [row] = store(database_url, replayed("checkout"))
+    by_hand = row.incident_id[:2] + "0" * 30
+    execute(
+        database_url,
+        "insert into incidents (id, service_id, kind, title, severity, status, first_window,"
+        f" opened_at) values ('{by_hand}', 'checkout', 'manual', '', 'HIGH', 'OPEN', now(), now())",
+    )
+    line = failure(tocsin("explain", by_hand))
+    assert line == "tocsin: a person opened the incident: there is nothing to recompute"
+    assert tocsin("explain", row.incident_id[:2]).returncode == 0
+
+
 def test_explain_of_an_ambiguous_id_is_one_line(database_url: str, tocsin: Run) -> None:
     rows = [store(database_url, replayed(f"s-{number}"))[0] for number in range(17)]
     digits = [row.incident_id[0] for row in rows]

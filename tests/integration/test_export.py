@@ -101,6 +101,12 @@ def test_windows_and_incidents_are_exported_whole(
     assert windows["window_start"].is_sorted()
     [row] = read(tmp_path / "incidents.parquet").to_dicts()
     assert (row["id"], row["observed"], row["z"]) == (incident.incident_id, 60, incident.z)
+    assert row["decided_by"] in {"plain", "guarded"}
+    for whose in ("baseline", "guarded"):
+        mean = row[f"{whose}_errors"] / row[f"{whose}_windows"]
+        assert row["mean" if whose == "baseline" else "guarded_mean"] == pytest.approx(mean)
+    assert row["guarded_sigma"] > 0
+    assert row["detected_at"] <= row["updated_at"]
     assert (row["assignee"], row["kind"], row["severity"]) == (
         "ada@example.org",
         "errors",

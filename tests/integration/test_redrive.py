@@ -37,6 +37,12 @@ def tocsin(line: Line) -> Run:
     return partial(run, line)
 
 
+def test_letter_without_a_value_stays_refused_for_what_it_was(line: Line, tocsin: Run) -> None:
+    put_aside(line, b"", reason="record: no value, a tombstone")
+    told = b"1  still refused: record: no value, a tombstone"
+    assert told in tocsin("redrive", "--all", "--dry-run").stdout
+
+
 def test_letter_that_is_acceptable_now_is_sent_again_once(line: Line, tocsin: Run) -> None:
     flow = line.start_flow()
     future = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
