@@ -137,7 +137,7 @@ _FILTER_PARAMETERS = (
         {
             "name": name,
             "in": "query",
-            "description": f"Only those with this {name}",
+            "description": f"Only those with this {name}, in any case",
             "schema": {"type": "string", "enum": allowed},
         }
         for name, allowed in _CHOICES.items()

@@ -34,7 +34,7 @@ __all__ = ["database"]
         {"confirmed": "yes"},
         {"confirmed": ""},
         {"confirmed": ["true", "false"]},
-        {"status": "open"},
+        {"status": "opened"},
         {"severity": "WORST"},
         {"kind": "noise"},
         {"service_id": ""},
