@@ -303,9 +303,7 @@ def test_requests_over_the_limits_are_refused_as_too_large(small: Api, service: 
 TOO_LONG = "body: more than 20000 bytes, the limit that TOCSIN_MAX_BODY_BYTES sets"
 
 
-def test_limit_of_a_body_is_named_whether_or_not_it_is_compressed(
-    small: Api, service: str
-) -> None:
+def test_limit_of_a_body_is_named_whether_or_not_it_is_compressed(small: Api, service: str) -> None:
     body = json.dumps(record(service, message="x" * 20_000)).encode()
     assert assert_problem(small.ingest(body), 413)["detail"] == TOO_LONG
     answer = small.ingest(gzip.compress(body), content_encoding="gzip")
