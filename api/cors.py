@@ -10,8 +10,11 @@ from tocsin.settings import Settings
 
 _ANY = "*"
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
-_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-ID"
-_EXPOSED = "Retry-After, X-Request-ID"
+_HEADERS = (
+    "Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, X-API-Key, "
+    "X-Request-ID"
+)
+_EXPOSED = "ETag, Location, Retry-After, X-Request-ID"
 _MAX_AGE_S = "600"
 
 

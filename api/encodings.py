@@ -8,7 +8,7 @@ import cramjam
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 from sanic import Request
 
-from api.problems import Refusal
+from api.problems import Refusal, too_long
 
 MEMBERS_MAX = 100
 """So many compressed streams may follow each other in one body."""
@@ -65,7 +65,7 @@ def unsnap(body: bytes, limit: int) -> bytes:
 
 def too_large(limit: int) -> Refusal:
     """Return the refusal of a body that holds more than is taken."""
-    return Refusal(413, f"body: more than {limit} bytes when decompressed")
+    return Refusal(413, f"{too_long(limit)}, when decompressed")
 
 
 def _decoder(name: str, body: bytes) -> Callable[[], _Decoder] | None:

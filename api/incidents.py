@@ -24,6 +24,7 @@ from tocsin.detection import IncidentKind, Preset, Severity
 from tocsin.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
+_BEGINNING = re.compile(r"[0-9a-f]{1,31}")
 
 
 class Status(str, Enum):
@@ -137,7 +138,7 @@ _FILTER_PARAMETERS = (
         {
             "name": name,
             "in": "query",
-            "description": f"Only those with this {name}",
+            "description": f"Only those with this {name}, in any case",
             "schema": {"type": "string", "enum": allowed},
         }
         for name, allowed in _CHOICES.items()
@@ -201,9 +202,14 @@ class Incidents:
 
 def known_id(incident_id: str) -> str:
     """Return the id if there can be such an incident, so that the database isn't asked in vain."""
-    if not _ID.fullmatch(incident_id):
-        raise NotFound("there is no incident of this id")
-    return incident_id
+    if _ID.fullmatch(incident_id):
+        return incident_id
+    if _BEGINNING.fullmatch(incident_id):
+        raise NotFound(
+            f"an incident's id has 32 digits, this has {len(incident_id)}: "
+            "`tocsin incidents list --json` and `GET /incidents` show them whole"
+        )
+    raise NotFound("there is no incident of this id")
 
 
 def incident_answer(row: IncidentRow, status: int = 200, **headers: str) -> HTTPResponse:

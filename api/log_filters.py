@@ -25,13 +25,13 @@ FILTER_PARAMETERS: tuple[Parameter, ...] = (
     {
         "name": "level",
         "in": "query",
-        "description": "Only of these levels; may be given several times",
+        "description": "Only of these levels, in any case; may be given several times",
         "schema": {"type": "array", "items": {"type": "string", "enum": _LEVELS}},
     },
     {
         "name": "min_level",
         "in": "query",
-        "description": "Only of this level or a worse one; not beside `level`",
+        "description": "Only of this level, in any case, or a worse one; not beside `level`",
         "schema": {"type": "string", "enum": _LEVELS},
     },
     {

@@ -97,12 +97,12 @@ class Parameters:
         return self.texts("service_id", most=SERVICE_CHARACTERS_MAX, times=SERVICES_MAX)
 
     def choice(self, name: str, allowed: Sequence[str]) -> str | None:
-        """Return one of the values allowed, or None if not given."""
+        """Return one of the values allowed, given in any case, or None if not given."""
         value = self._given.get(name)
         return None if value is None else _choice(name, value, allowed)
 
     def choices(self, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the values allowed that are given, each once."""
+        """Return those of the values allowed that are given, in any case, each once."""
         values = self._given.getlist(name, [])
         return tuple(dict.fromkeys(_choice(name, value, allowed) for value in values))
 
@@ -180,6 +180,7 @@ def checked_text(name: str, value: str, most: int) -> str:
 
 
 def _choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
+    found = {one.lower(): one for one in allowed}.get(value.lower())
+    if found is None:
         raise Refusal(400, f"{name}: give one of {', '.join(allowed)}")
-    return value
+    return found

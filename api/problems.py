@@ -85,6 +85,11 @@ def unavailable(detail: str, *, members: dict[str, Any] | None = None) -> Refusa
     return Refusal(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)}, members=members)
 
 
+def too_long(limit: int) -> str:
+    """Say that a body has more bytes than the limit, and which setting that is."""
+    return f"body: more than {limit} bytes, the limit that TOCSIN_MAX_BODY_BYTES sets"
+
+
 def request_id(request: Request) -> str:
     """Return the client's own id of a request, if it gave a usable one, or one made for it."""
     if isinstance(request, ApiRequest) and request.known_id is not None:
@@ -105,6 +110,7 @@ def answer_exception(request: Request, exception: BaseException) -> HTTPResponse
         exception.headers = {"Allow": ", ".join(_allowed_methods(request))}
     if isinstance(exception, PayloadTooLarge):
         _drain(request)
+        exception = _too_large(request, exception)
     refusal = _refusal(exception)
     if refusal is None:
         log.error("unexpected", exc_info=exception, request_id=request_id(request))
@@ -143,6 +149,13 @@ def _drain(request: Request) -> None:
         stream.request_max_size = stream.protocol.request_max_size = DRAINED_BYTES_MAX
 
 
+def _too_large(request: Request, exception: PayloadTooLarge) -> Refusal:
+    """Tell what Sanic finds too large: the head of a request or its body."""
+    if str(exception).startswith("Request header"):
+        return Refusal(431, str(exception))
+    return Refusal(413, too_long(request.app.config.REQUEST_MAX_SIZE))
+
+
 def _allowed_methods(request: Request) -> list[str]:
     allowed = []
     for method in HTTP_METHODS:
@@ -171,7 +184,5 @@ def _of_sanic(exception: SanicException) -> Refusal | None:
         return unavailable("the request took too long")
     if status >= 500:
         return None
-    if isinstance(exception, PayloadTooLarge) and str(exception).startswith("Request header"):
-        status = 431
     headers = {name: str(value) for name, value in (exception.headers or {}).items()}
     return Refusal(status, str(exception) or HTTPStatus(status).phrase, headers=headers)

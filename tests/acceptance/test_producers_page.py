@@ -12,7 +12,6 @@ from stack.commands import CHECKOUT
 from tests.acceptance.conftest import Platform
 from tests.acceptance.programs import BROKER, Rsyslog
 
-API = "http://127.0.0.1:8000"
 SERVICE = "checkout"
 
 PAGE = (CHECKOUT / "docs/producers.md").read_text()
@@ -33,9 +32,12 @@ def replaced(text: str, replacements: dict[str, str]) -> str:
     return text
 
 
-def addresses(text: str, tocsin: Platform) -> dict[str, str]:
-    known = {API: tocsin.stack.api_url, BROKER: tocsin.stack.kafka_bootstrap}
-    return {old: new for old, new in known.items() if old in text}
+def broker(text: str, tocsin: Platform) -> dict[str, str]:
+    return {BROKER: tocsin.stack.kafka_bootstrap} if BROKER in text else {}
+
+
+def exported(tocsin: Platform) -> dict[str, str]:
+    return {"TOCSIN_URL": tocsin.stack.api_url, "INGEST_KEY": tocsin.key}
 
 
 def assert_sent(tocsin: Platform, service: str) -> None:
@@ -44,15 +46,17 @@ def assert_sent(tocsin: Platform, service: str) -> None:
 
 
 @pytest.mark.parametrize("example", examples("sh"))
-def test_shell_example_sends(
+def test_shell_example_sends_and_leaves_no_file(
     example: str, tocsin: Platform, rsyslog: Rsyslog, unique_name: Callable[[str], str]
 ) -> None:
     service = unique_name(SERVICE)
-    text = replaced(example, {SERVICE: service, **addresses(example, tocsin)})
+    text = replaced(example, {SERVICE: service, **broker(example, tocsin)})
     text = text.replace("logger ", f"logger --socket {rsyslog.socket} ")
-    script = f"set -eu\ncd {rsyslog.folder.inside}\n{text}"
-    rsyslog.folder.run("sh", "-c", script, env={"INGEST_KEY": tocsin.key})
+    (rsyslog.folder.outside / service).mkdir()
+    script = f"set -eu\ncd {rsyslog.folder.inside}/{service}\n{text}"
+    rsyslog.folder.run("sh", "-c", script, env=exported(tocsin))
     assert_sent(tocsin, service)
+    assert not [*(rsyslog.folder.outside / service).iterdir()]
 
 
 @pytest.mark.parametrize("example", examples("python"))
@@ -60,11 +64,11 @@ def test_python_example_sends(
     example: str, tocsin: Platform, unique_name: Callable[[str], str]
 ) -> None:
     service = unique_name(SERVICE)
-    text = replaced(example, {SERVICE: service, **addresses(example, tocsin)})
+    text = replaced(example, {SERVICE: service, **broker(example, tocsin)})
     done = subprocess.run(
         [sys.executable, "-"],
         input=text,
-        env={**os.environ, "INGEST_KEY": tocsin.key},
+        env={**os.environ, **exported(tocsin)},
         capture_output=True,
         text=True,
         timeout=20,

@@ -52,6 +52,8 @@ def test_cancelled_backtest_ends_and_makes_room(own: Api) -> None:
         where = started(own)
         pid = wait_running(own, where)
         assert_problem(own.client.delete(where, headers=admin), 409)
+        early = own.client.get(f"{where}/result", headers=admin)
+        assert "has not ended, so it has no result yet" in assert_problem(early, 409)["detail"]
         answer = own.client.post(f"{where}/cancel", headers=admin)
         assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
         # The next one waits for the process of this one.
@@ -59,7 +61,8 @@ def test_cancelled_backtest_ends_and_makes_room(own: Api) -> None:
         gone(pid)
     assert shown(own, where)["ended_at"] == answer.json()["ended_at"]
     assert_problem(own.client.post(f"{where}/cancel", headers=admin), 409)
-    assert_problem(own.client.get(f"{where}/result", headers=admin), 409)
+    none = own.client.get(f"{where}/result", headers=admin)
+    assert "was cancelled, so it has no result" in assert_problem(none, 409)["detail"]
     assert own.client.delete(where, headers=admin).status_code == 204
     assert_problem(own.client.get(where, headers=admin), 404)
     assert ended(own, following)["state"] == "done"

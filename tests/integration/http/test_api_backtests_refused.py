@@ -34,8 +34,11 @@ def test_what_cannot_be_read_is_said_by_the_backtest(
     assert found["state"] == "failed"
     assert told in found["error"]
     assert "\n" not in found["error"]
-    assert_problem(own.client.get(f"{where}/result", headers=own.headers()), 409)
-    assert_problem(own.client.get(f"{where}/page", headers=own.headers()), 409)
+    for part in ("result", "page"):
+        answer = own.client.get(f"{where}/{part}", headers=own.headers())
+        assert assert_problem(answer, 409)["detail"] == (
+            f"the backtest has failed, so it has no result: {found['error']}"
+        )
 
 
 def test_topic_that_is_not_there_is_named(make_api: Callable[..., Api], filled: Line) -> None:

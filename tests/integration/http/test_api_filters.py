@@ -79,6 +79,8 @@ def test_each_filter_leaves_those_with_its_value_newest_first(
     assert ids(api, severity="LOW") == [low]
     assert ids(api, kind="silence") == [quiet]
     assert ids(api, status="ACKNOWLEDGED") == [quiet]
+    assert ids(api, status="acknowledged", kind="Silence", confirmed="FALSE") == [quiet]
+    assert ids(api, severity="low") == [low]
     assert ids(api, service_id="other") == [other]
     assert ids(api, service_id="checkout", status="OPEN", severity="HIGH") == [confirmed, plain]
     assert ids(api, service_id="nobody") == []

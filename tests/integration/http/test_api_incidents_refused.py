@@ -34,7 +34,7 @@ __all__ = ["database"]
         {"confirmed": "yes"},
         {"confirmed": ""},
         {"confirmed": ["true", "false"]},
-        {"status": "open"},
+        {"status": "opened"},
         {"severity": "WORST"},
         {"kind": "noise"},
         {"service_id": ""},
@@ -124,6 +124,18 @@ def test_unknown_incident_is_not_found(
         else None,
     )
     assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize("suffix", ["", "/logs", "/timeline", "/explain", "/label"])
+def test_id_that_is_shortened_is_told_to_be_so(
+    api: Api, database: psycopg.Connection, suffix: str
+) -> None:
+    short = add_incident(database)[:8]
+    answer = api.client.get(f"/incidents/{short}{suffix}", headers=api.headers())
+    assert assert_problem(answer, 404)["detail"] == (
+        "an incident's id has 32 digits, this has 8: "
+        "`tocsin incidents list --json` and `GET /incidents` show them whole"
+    )
 
 
 @pytest.mark.parametrize(

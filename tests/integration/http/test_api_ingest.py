@@ -1,5 +1,6 @@
 """Ingest: what is acknowledged is on the topic; what is bad is named and sinks nothing else."""
 
+import gzip
 import http.client
 import json
 from collections.abc import Iterator
@@ -299,6 +300,16 @@ def test_requests_over_the_limits_are_refused_as_too_large(small: Api, service: 
     assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)
 
 
+TOO_LONG = "body: more than 20000 bytes, the limit that TOCSIN_MAX_BODY_BYTES sets"
+
+
+def test_limit_of_a_body_is_named_whether_or_not_it_is_compressed(small: Api, service: str) -> None:
+    body = json.dumps(record(service, message="x" * 20_000)).encode()
+    assert assert_problem(small.ingest(body), 413)["detail"] == TOO_LONG
+    answer = small.ingest(gzip.compress(body), content_encoding="gzip")
+    assert assert_problem(answer, 413)["detail"] == f"{TOO_LONG}, when decompressed"
+
+
 def test_answer_reaches_a_client_that_sends_far_too_much(small: Api, service: str) -> None:
     piece = b"x" * 1_000_000
 
@@ -312,6 +323,6 @@ def test_answer_reaches_a_client_that_sends_far_too_much(small: Api, service: st
         connection.request("POST", "/ingest", body, headers, encode_chunked=True)
         answer = connection.getresponse()
         assert answer.status == 413
-        assert json.loads(answer.read())["detail"] == "Request body exceeds the size limit"
+        assert json.loads(answer.read())["detail"] == TOO_LONG
     connection.close()
     assert_problem(small.ingest(record(service, message="x" * 20_000)), 413)

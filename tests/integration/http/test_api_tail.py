@@ -86,7 +86,7 @@ def test_only_what_arrives_from_the_start_on_and_passes_the_filter_is_told(
 ) -> None:
     api.ingest(record(service, "before"))
     with tailing(
-        api, service_id=service, min_level="ERROR", text="CARD", metadata="order=17"
+        api, service_id=service, min_level="error", text="CARD", metadata="order=17"
     ) as events:
         api.ingest(
             [
