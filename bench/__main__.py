@@ -4,6 +4,7 @@
 """
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -99,9 +100,8 @@ def _wanted() -> tuple[list[tuple[str, int]]]:
     asked = parser.parse_args()
     if asked.size is not None and (asked.size < 1 or not asked.scenario):
         parser.error("--size: name the scenarios, and give a size above 0")
-    unknown = set(asked.scenario) - set(SCENARIOS)
-    if unknown:
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    if unknown := sorted(set(asked.scenario) - set(SCENARIOS)):
+        parser.error(f"no such scenario: {'; '.join(map(_hinted, unknown))}")
     wanted = []
     for name in asked.scenario or SCENARIOS:
         scenario = SCENARIOS[name]
@@ -110,6 +110,11 @@ def _wanted() -> tuple[list[tuple[str, int]]]:
         if amount is not None:
             wanted.append((name, amount))
     return (wanted,)
+
+
+def _hinted(name: str) -> str:
+    near = difflib.get_close_matches(name, SCENARIOS, n=1)
+    return f"{name}, {f'did you mean {near[0]}?' if near else '`python -m bench -h` lists them'}"
 
 
 def _described(name: str) -> str:

@@ -101,9 +101,13 @@ def down() -> int:
     for pid in marked_processes(MARK, str(STATE_FOLDER)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    folders.remove(load_state(STATE_FOLDER).name)
+    state = load_state(STATE_FOLDER)
+    folders.remove(state.name)
     shutil.rmtree(STATE_FOLDER)
     _say("stopped; the data is deleted")
+    void = [name for name, value in state.own_exports.items() if os.environ.get(name) == value]
+    if void:
+        _say(f"now `unset {' '.join(void)}`: what they name is gone")
     return 0
 
 
@@ -130,14 +134,6 @@ def _print_access(state: State) -> None:
         if value:
             console.print(f"  [bold]{name:18}[/bold] {escape(value)}")
     console.print("\nFor the commands of `tocsin`, as its owner, and of the documentation:\n")
-    exported = {
-        "DATABASE_URL": state.database_url,
-        "KAFKA_BOOTSTRAP": state.kafka_bootstrap,
-        "INGEST_KEY": state.ingest_key,
-        "EMAIL": state.admin_email,
-        "PASSWORD": state.admin_password,
-    }
-    for name, value in exported.items():
-        if value:
-            console.print(f"  export {name}={escape(shlex.quote(value))}")
+    for name, value in state.exports.items():
+        console.print(f"  export {name}={escape(shlex.quote(value))}")
     console.print()

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
 
 import psycopg
@@ -11,7 +12,8 @@ from psycopg.pq import PGconn, Ping
 
 from stack.cache import Say
 from stack.errors import StackError
-from stack.state import State
+from stack.ports import LOOPBACK
+from stack.state import MADE_HERE, State
 
 _PATIENCE_S = 5
 _KAFKA_PORT = 9092
@@ -28,48 +30,70 @@ class Named:
 def named_servers(environ: Mapping[str, str], state: State | None, say: Say) -> Named:
     """Return the named servers, but for those of the stack itself, and say which it takes so.
 
-    Whoever exports what `make up` prints names them, and may well start it again in that shell.
+    Whoever exports what `make up` prints names them, and may well start it again in that shell,
+    also after `make down`, or on other ports.
     """
-    named = {name: environ.get(name, "") for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP")}
-    is_own = {"DATABASE_URL": _is_own_database, "KAFKA_BOOTSTRAP": _is_own_broker}
-    for name, place in named.items():
-        if state and place and is_own[name](place, state):
-            say(f"{name} is that of this stack: starting its own server, as if it were unset")
-            named[name] = ""
-    return Named(named["DATABASE_URL"], named["KAFKA_BOOTSTRAP"])
+    url, bootstrap = environ.get("DATABASE_URL", ""), environ.get("KAFKA_BOOTSTRAP", "")
+    whose = _whose_database(url, state, environ.get("STACK_DATABASE_PORT", ""))
+    own_broker = _is_own_broker(bootstrap, state, whose, environ.get("STACK_BROKER_PORT", ""))
+    for name, own in (("DATABASE_URL", whose != "others"), ("KAFKA_BOOTSTRAP", own_broker)):
+        if own:
+            say(f"{name} is as `make up` prints it: starting its own server, as if it were unset")
+    return Named(url if whose == "others" else "", "" if own_broker else bootstrap)
 
 
-def require_answers(named: Named) -> None:
-    """Raise StackError when nothing answers where a named server should be."""
-    for variable, place, what, answers in (
-        ("DATABASE_URL", named.database_url, "a database", _database_answers),
-        ("KAFKA_BOOTSTRAP", named.kafka_bootstrap, "a broker", _broker_answers),
-    ):
-        if place and not answers(place):
-            raise StackError(
-                f"{variable} is set, and nothing answers there: unset it for {what} of make up's"
-                " own, or start that server"
-            )
+def require_answers(named: Named, say: Say) -> None:
+    """Say which named servers are used; raise StackError, naming all that do not answer."""
+    asked = (
+        ("DATABASE_URL", "database", named.database_url, _database_answers),
+        ("KAFKA_BOOTSTRAP", "broker", named.kafka_bootstrap, _broker_answers),
+    )
+    unanswered = {name: what for name, what, place, ask in asked if place and not ask(place)}
+    if unanswered:
+        are = "are" if len(unanswered) > 1 else "is"
+        raise StackError(
+            f"{' and '.join(unanswered)} {are} set, and nothing answers there: `unset"
+            f" {' '.join(unanswered)}` for a {' and a '.join(unanswered.values())} of make up's"
+            " own, or start what should answer"
+        )
+    for name, what, place, _ in asked:
+        if place:
+            say(f"{name} is set: using the {what} there; `unset {name}` for one of make up's own")
 
 
-def _is_own_database(url: str, state: State) -> bool:
-    """Whether the URL has a password that this stack made, be it on another port by now."""
-    made = {
-        state.database_password,
-        state.flow_password,
-        state.api_password,
-        state.analyst_password,
-    }
+def _whose_database(
+    url: str, state: State | None, wanted_port: str
+) -> Literal["own", "gone", "others"]:
+    """Tell by its password whose database the URL names.
+
+    That of this stack may be on another port by now. That of a stack which is gone, or is another
+    checkout's, is where nobody listens, or not on the port that is asked for.
+    """
     try:
-        return conninfo_to_dict(url).get("password") in made
+        parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        return False
+        return "others"
+    password = str(parts.get("password", ""))
+    if state and password in state.database_passwords:
+        return "own"
+    elsewhere = wanted_port not in ("", str(parts.get("port", "")))
+    if password.startswith(MADE_HERE) and (elsewhere or not _database_answers(url)):
+        return "gone"
+    return "others"
 
 
-def _is_own_broker(bootstrap: str, state: State) -> bool:
-    """Whether the own broker was there last, and nobody else's is there now."""
-    was_there = state.has_own_broker and bootstrap == state.kafka_bootstrap
-    return was_there and not _broker_answers(bootstrap)
+def _is_own_broker(bootstrap: str, state: State | None, database: str, wanted_port: str) -> bool:
+    """Whether the own broker was there last, and nobody else's is there now, or is asked for.
+
+    A broker has no password to be known by. That of a stack which is gone was on loopback, and was
+    printed beside its database.
+    """
+    host, _, port = bootstrap.rpartition(":")
+    if state and bootstrap == state.kafka_bootstrap:
+        was_there = state.has_own_broker
+    else:
+        was_there = database == "gone" and host == LOOPBACK
+    return was_there and (wanted_port not in ("", port) or not _broker_answers(bootstrap))
 
 
 def _database_answers(url: str) -> bool:

@@ -31,7 +31,7 @@ def running(folder: Path, *, ports: Ports, say: Say = silent) -> Iterator[Stack]
     if not named.database_url:
         debian.require_root("set DATABASE_URL")
     require_free(*_wanted_ports(known, ports, named))
-    require_answers(named)
+    require_answers(named, say)
     if not named.kafka_bootstrap:
         brokers.make_ready(kind, say)
     if not named.database_url:

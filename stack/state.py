@@ -11,9 +11,12 @@ import msgspec
 
 from stack.errors import StackError
 
+MADE_HERE = "made-by-make-up-"
+"""How the passwords begin that a stack makes for its database: known also when it is gone."""
+
 
 def _password() -> str:
-    return secrets.token_urlsafe(24)
+    return MADE_HERE + secrets.token_urlsafe(24)
 
 
 class State(msgspec.Struct):
@@ -42,6 +45,33 @@ class State(msgspec.Struct):
     database_url: str | None = None
     analyst_url: str | None = None
 
+    @property
+    def database_passwords(self) -> set[str]:
+        """The passwords of the database's owner and roles."""
+        roles = {self.flow_password, self.api_password, self.analyst_password}
+        return {self.database_password, *roles}
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """What the commands of `tocsin` and of the documentation take from the environment."""
+        places = {
+            "TOCSIN_URL": self.api_url,
+            "DATABASE_URL": self.database_url,
+            "KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "INGEST_KEY": self.ingest_key,
+            "EMAIL": self.admin_email,
+            "PASSWORD": self.admin_password,
+        }
+        return {name: value for name, value in places.items() if value}
+
+    @property
+    def own_exports(self) -> dict[str, str]:
+        """Those that hold no longer than this stack's data: not what is on servers of others."""
+        others = set() if self.has_own_broker else {"KAFKA_BOOTSTRAP"}
+        if self.analyst_url is None:
+            others |= {"DATABASE_URL", "INGEST_KEY", "EMAIL", "PASSWORD"}
+        return {name: value for name, value in self.exports.items() if name not in others}
+
 
 def load_state(folder: Path) -> State:
     """Read the folder's state, or make one. Raises StackError when the file is damaged."""
@@ -49,7 +79,7 @@ def load_state(folder: Path) -> State:
     if not path.exists():
         state = State(
             name=f"up-{secrets.token_hex(6)}",
-            database_password=secrets.token_urlsafe(24),
+            database_password=_password(),
             jwt_secret=secrets.token_urlsafe(48),
             # A database that outlives the state may have the last one's admin still.
             admin_email=f"admin-{secrets.token_hex(2)}@tocsin.local",

@@ -250,11 +250,11 @@ def empty_database_url(timescale: Timescale) -> Iterator[str]:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole platform, API and flow running, with an admin and an ingest key in its state.
 
-    It is the one that TOCSIN_URL, DATABASE_URL and KAFKA_BOOTSTRAP name, or else a local one,
+    It is the one that TESTED_URL, DATABASE_URL and KAFKA_BOOTSTRAP name, or else a local one,
     whose database also writes `platform.timescale.jsonlog`.
     """
     with ExitStack() as cleanup:
-        if url := os.environ.get("TOCSIN_URL"):
+        if url := os.environ.get("TESTED_URL"):
             folder = tmp_path_factory.mktemp("platform")
             stack = cleanup.enter_context(running(folder, ports=Ports()))
             stack.api_url = url

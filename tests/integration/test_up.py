@@ -16,7 +16,9 @@ import pytest
 
 from stack import folders
 from stack.broker import Broker
+from stack.cache import silent
 from stack.commands import CHECKOUT, MARK
+from stack.named import Named, named_servers
 from stack.ports import LOOPBACK, free_port, is_free
 from stack.processes import Process, is_running, marked_processes
 from stack.state import load_state, save_state
@@ -134,9 +136,20 @@ def test_credentials_and_data_outlive_a_restart_but_not_down(up: Up) -> None:
         starter.popen.wait(60)
     data_folder = up.data_folder
     assert data_folder.exists()
-    assert up.down().returncode == 0
+    up.environment |= pasted
+    assert f"`unset {' '.join(pasted)}`" in up.down().stdout
     assert not data_folder.exists()
     assert not up.folder.exists()
+
+
+def test_up_starts_where_the_exports_of_a_deleted_stack_are_set(up: Up) -> None:
+    starter = up.start_and_wait()
+    pasted = exported(up.log.read_text())
+    assert up.down().returncode == 0
+    assert starter.popen.wait(10) == 0
+    up.start_and_wait(**pasted)
+    assert exported(up.log.read_text())["DATABASE_URL"] != pasted["DATABASE_URL"]
+    assert up.log.read_text().count("as if it were unset") == 2
 
 
 def test_kafka_of_up_keeps_its_topics_over_a_kill_but_not_over_down(
@@ -198,6 +211,16 @@ def test_servers_that_the_environment_names_are_used(
     assert not up.data_folder.exists()
     assert is_free(up.ports[0])
     assert is_free(up.ports[1])
+
+
+def test_running_servers_of_another_stack_are_those_of_others(
+    timescale: Timescale, broker: Broker, tmp_path: Path
+) -> None:
+    password = load_state(tmp_path).database_password
+    url = f"postgresql://postgres:{password}@{LOOPBACK}:{timescale.port}/tocsin"
+    for kafka_bootstrap in (broker.bootstrap, f"{LOOPBACK}:{free_port()}"):
+        exports = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP": kafka_bootstrap}
+        assert named_servers(exports, None, silent) == Named(url, kafka_bootstrap)
 
 
 def test_api_listens_where_it_is_told(up: Up, empty_database_url: str, broker: Broker) -> None:

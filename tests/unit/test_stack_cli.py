@@ -187,7 +187,8 @@ def test_command_that_takes_its_time_says_that_it_goes_on(
         ("test -k late_record", {}, True),
         ("test tests/unit tests/integration", {}, True),
         ("test tests/unit/test_stack_cli.py -x", {}, False),
-        ("test tests/acceptance", {"TOCSIN_URL": "http://elsewhere"}, False),
+        ("test tests/acceptance", {"TESTED_URL": "http://elsewhere"}, False),
+        ("test tests/acceptance", {"TOCSIN_URL": "http://printed-by-make-up"}, True),
     ],
 )
 def test_target_that_needs_root_is_refused_without(
@@ -195,7 +196,7 @@ def test_target_that_needs_root_is_refused_without(
 ) -> None:
     program(tmp_path / "bin", "id", "echo 1000")
     target, *arguments = words.split()
-    none = dict.fromkeys(("DATABASE_URL", "TOCSIN_URL"), "")
+    none = dict.fromkeys(("DATABASE_URL", "TESTED_URL"), "")
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     make = ("make", "-C", str(bare_checkout), target, f"ARGS={' '.join(arguments)}")
     done = run(*make, **{**none, **environment, "PATH": path, "PYTHON": "/nonexistent"})
@@ -360,6 +361,7 @@ def test_show_prints_the_credentials_of_a_running_and_of_a_stopped_stack(tmp_pat
             assert word in done.stdout
         lines = [line for line in done.stdout.splitlines() if line.startswith("  export ")]
         sourced = run("sh", "-c", "\n".join((*lines, "env")))
+        assert "TOCSIN_URL=http://127.0.0.1:8123\n" in sourced.stdout
         assert f"DATABASE_URL={state.database_url}\n" in sourced.stdout
         assert f"KAFKA_BOOTSTRAP={state.kafka_bootstrap}\n" in sourced.stdout
         assert f"INGEST_KEY={state.ingest_key}\n" in sourced.stdout
@@ -398,6 +400,33 @@ def test_down_without_a_stack_has_nothing_to_do(tmp_path: Path) -> None:
     done = run(sys.executable, "-m", "stack", "down", STACK_STATE_DIR=str(tmp_path / "none"))
     assert done.returncode == 0
     assert "nothing to clean up" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("own_database", "own_broker", "told"),
+    [
+        (True, True, "TOCSIN_URL DATABASE_URL KAFKA_BOOTSTRAP EMAIL PASSWORD"),
+        (True, False, "TOCSIN_URL DATABASE_URL EMAIL PASSWORD"),
+        (False, True, "TOCSIN_URL KAFKA_BOOTSTRAP"),
+        (False, False, "TOCSIN_URL"),
+    ],
+)
+def test_down_names_the_exports_that_it_makes_void(
+    tmp_path: Path, own_database: bool, own_broker: bool, told: str
+) -> None:
+    folder = tmp_path / "state"
+    state = load_state(folder)
+    state.api_url, state.ingest_key = "http://127.0.0.1:8123", "the-key"
+    state.database_url, state.kafka_bootstrap = "postgresql://u:p@h/d", "127.0.0.1:9123"
+    state.analyst_url = "postgresql://analyst:p@h/d" if own_database else None
+    state.has_own_broker = own_broker
+    save_state(folder, state)
+    shell = {**state.exports, "INGEST_KEY": "another key", "STACK_STATE_DIR": str(folder)}
+    done = run(sys.executable, "-m", "stack", "down", **shell)
+    assert done.returncode == 0
+    last_line = done.stdout.splitlines()[-1]
+    assert last_line == f"stack | now `unset {told}`: what they name is gone"
+    assert not folder.exists()
 
 
 def test_ports_are_the_expected_ones_unless_named() -> None:

@@ -43,7 +43,7 @@ def test_own_database_is_known_by_its_passwords_wherever_it_was(state: State, ow
     url = f"postgresql://somebody:{getattr(state, owner)}@{LOOPBACK}:5433/tocsin"
     assert named_servers({"DATABASE_URL": url}, state, said.append) == Named()
     assert said == [
-        "DATABASE_URL is that of this stack: starting its own server, as if it were unset"
+        "DATABASE_URL is as `make up` prints it: starting its own server, as if it were unset"
     ]
 
 
@@ -83,18 +83,74 @@ def test_named_database_that_does_not_answer_is_told_before_anything_is_started(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: DATABASE_URL is set, and nothing answers there: unset it for a database of make"
-        " up's own, or start that server\n"
+        "error: DATABASE_URL is set, and nothing answers there: `unset DATABASE_URL` for a database"
+        " of make up's own, or start what should answer\n"
     )
     assert not (tmp_path / "state").exists()
 
 
-def test_named_broker_that_does_not_answer_is_told(closed: str, listening: str) -> None:
-    told = "KAFKA_BOOTSTRAP is set, and nothing answers there: unset it for a broker of make up's"
+def test_all_named_servers_that_do_not_answer_are_told_at_once(closed: str, listening: str) -> None:
+    told = "KAFKA_BOOTSTRAP is set, and nothing answers there: `unset KAFKA_BOOTSTRAP` for a broker"
     with pytest.raises(StackError, match=told):
-        require_answers(Named(kafka_bootstrap=closed))
-    require_answers(Named(kafka_bootstrap=f"{closed}, PLAINTEXT://{listening}"))
+        require_answers(Named(kafka_bootstrap=closed), silent)
+    url = f"postgresql://postgres:secret@{closed}/tocsin"
+    told = (
+        "DATABASE_URL and KAFKA_BOOTSTRAP are set, and nothing answers there:"
+        " `unset DATABASE_URL KAFKA_BOOTSTRAP` for a database and a broker of make up's own"
+    )
+    with pytest.raises(StackError, match=told):
+        require_answers(Named(url, closed), silent)
+    require_answers(Named(kafka_bootstrap=f"{closed}, PLAINTEXT://{listening}"), silent)
 
 
-def test_what_is_no_place_is_left_to_who_uses_it() -> None:
-    require_answers(Named(database_url="no url", kafka_bootstrap="localhost:many"))
+def test_named_servers_that_are_used_are_told_with_the_way_to_own_ones(listening: str) -> None:
+    said: list[str] = []
+    require_answers(Named(kafka_bootstrap=listening), said.append)
+    [line] = said
+    assert line.startswith("KAFKA_BOOTSTRAP is set: using the broker there; `unset")
+
+
+def test_what_is_no_place_is_left_to_who_uses_it(state: State) -> None:
+    require_answers(Named(database_url="no url", kafka_bootstrap="localhost:many"), silent)
+    servers = {"DATABASE_URL": "no url", "KAFKA_BOOTSTRAP": "localhost:many"}
+    for known in (state, None):
+        assert named_servers(servers, known, silent) == Named("no url", "localhost:many")
+
+
+def test_servers_of_a_stack_that_is_gone_are_not_taken_for_others(
+    tmp_path: Path, closed: str, listening: str
+) -> None:
+    gone = load_state(tmp_path / "gone")
+    for known in (None, load_state(tmp_path / "next")):
+        for password in gone.database_passwords:
+            url = f"postgresql://postgres:{password}@{closed}/tocsin"
+            exports = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP": closed}
+            assert named_servers(exports, known, silent) == Named()
+            for broker in (listening, "kafka.example:1"):
+                others = {**exports, "KAFKA_BOOTSTRAP": broker}
+                assert named_servers(others, known, silent) == Named(kafka_bootstrap=broker)
+
+
+def test_broker_of_others_beside_the_own_database_is_named(state: State, closed: str) -> None:
+    url = f"postgresql://postgres:{state.database_password}@{closed}/tocsin"
+    exports = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP": closed}
+    assert named_servers(exports, state, silent) == Named(kafka_bootstrap=closed)
+
+
+def test_port_that_is_asked_for_wins_over_what_the_stack_printed(
+    tmp_path: Path, state: State, listening: str
+) -> None:
+    state.kafka_bootstrap = listening
+    gone = load_state(tmp_path / "gone")
+    port = listening.rpartition(":")[2]
+    for known, owner in ((state, state), (None, gone)):
+        url = f"postgresql://postgres:{owner.database_password}@{listening}/tocsin"
+        exports = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP": listening}
+        asked = {"STACK_DATABASE_PORT": "1", "STACK_BROKER_PORT": "2"}
+        assert named_servers({**exports, **asked}, known, silent) == Named()
+        asked["STACK_BROKER_PORT"] = port
+        named = named_servers({**exports, **asked}, known, silent)
+        assert named == Named(kafka_bootstrap=listening)
+    others = {"DATABASE_URL": f"postgresql://postgres:secret@{listening}/tocsin"}
+    named = named_servers({**others, "STACK_DATABASE_PORT": "1"}, None, silent)
+    assert named == Named(database_url=others["DATABASE_URL"])
