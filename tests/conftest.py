@@ -5,6 +5,7 @@ Two runs at once don't meet: each has its own ports, data directory and lock.
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,7 +37,12 @@ COMMUNITY_ALONE = "(only the tests of TimescaleDB's Community edition need it)"
 
 
 def pytest_configure() -> None:
-    """Refuse an unknown broker before any test runs."""
+    """Refuse an unknown broker before any test runs, and let what tests start hear Ctrl-C.
+
+    A shell has what it starts in the background ignore it, and all that that starts in turn.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         brokers.chosen(os.environ)
     except StackError as error:
