@@ -6,19 +6,25 @@ for a request and the reading of a body that came with its head.
 
 import asyncio
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from sanic import Request
 from sanic.exceptions import RequestCancelled, RequestTimeout, SanicException
 from sanic.http import Http, Stage
+from sanic.models.protocol_types import TransportProtocol
 from sanic.server.protocols.http_protocol import HttpProtocol
+
+from api.heads import Head, KnownHeads
 
 BODY_BYTES_A_TIMEOUT = 64 * 1024
 """For each so many bytes of a body its client has another time-out."""
 _UNSENT_MAX = 16 * 1024
 """More than this is sent at once."""
+_HEAD_END = b"\r\n\r\n"
 _LAST_WORDS_S = 0.5
 """So long a slow client may read why, before its connection is closed."""
+
+_heads = KnownHeads()
 
 
 class ApiRequest(Request[Any, Any]):
@@ -44,7 +50,7 @@ class ApiRequest(Request[Any, Any]):
 
 
 class _Stream(Http):
-    """A stream of requests that is answered also where an address is none.
+    """A stream of requests whose heads are parsed once, and answered also where an address is none.
 
     Sanic answers what it can't parse by way of a request that it makes up, of the same address:
     when that is what can't be parsed, it gives up without an answer.
@@ -57,6 +63,40 @@ class _Stream(Http):
         except SanicException:
             self.url = None
             super().create_empty_request()
+
+    async def http1_request_header(self) -> None:
+        """Receive a head and parse it, unless one like it has come before."""
+        buffer = self.recv_buffer
+        raw = bytes(buffer[: max(buffer.find(_HEAD_END), 0)])
+        known = _heads.get(raw)
+        if known is not None:
+            self._begin(raw, known)
+            return
+        await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic's has no types
+        if raw:
+            _heads.remember(raw, self)
+
+    def _begin(self, raw: bytes, head: Head) -> None:
+        """Begin a request whose head is known: what Sanic does when it has parsed one."""
+        protocol = self.protocol
+        self.url, self.keep_alive = head.url, head.is_kept_alive
+        self.head_only = head.is_head_only
+        request = protocol.request_class(
+            url_bytes=head.raw_url,
+            headers=head.headers,  # of which it makes a copy
+            head=raw,
+            version=head.version,
+            method=head.method,
+            transport=cast("TransportProtocol", protocol.transport),
+            app=protocol.app,
+        )
+        protocol.request_class._current.set(request)  # noqa: SLF001  (as Sanic does)
+        self.request_bytes_left = self.request_bytes = head.size or 0
+        if head.size is not None:
+            self.request_body = cast("bytes", True)  # Sanic's own mark
+        del self.recv_buffer[: len(raw) + len(_HEAD_END)]
+        self.request, request.stream = request, self
+        protocol.state["requests_count"] += 1
 
 
 class BoundedProtocol(HttpProtocol):

@@ -1,0 +1,106 @@
+"""A request whose head has come before, to the byte, is answered as the first one was."""
+
+import json
+import re
+import secrets
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from sanic.compat import Header
+from sanic.http import Http
+
+from api.heads import KnownHeads
+from tests.integration.http.conftest import Api
+from tests.integration.http.test_api_ingest import record
+from tests.integration.http.wire import connected, exchange, rest_of
+
+FILTERS = (
+    "level=error&service_id=a%20b&service_id=c&from=2026-03-02T08:00:00Z&to=2026-03-02T09:00:00Z"
+)
+HEADS = {
+    "get": "GET /healthz HTTP/1.1\r\nhost: x\r\nx: {name}",
+    "head": "HEAD /healthz HTTP/1.1\r\nhost: x\r\nx: {name}",
+    "query": f"GET /logs?{FILTERS} HTTP/1.1\r\nhost: x\r\nauthorization: {{bearer}}\r\nx: {{name}}",
+    "old": "GET /healthz HTTP/1.0\r\nx: {name}",
+    "old and kept": "GET /healthz HTTP/1.0\r\nconnection: keep-alive\r\nx: {name}",
+    "ended": "GET /healthz HTTP/1.1\r\nhost: x\r\nConnection: close\r\nx: {name}",
+    "twice": "GET /healthz HTTP/1.1\r\nhost: x\r\nX: {name}\r\nx: {name}",
+    "named": "GET /healthz HTTP/1.1\r\nhost: x\r\nx-request-id: {name}",
+    "no body": "POST /ingest HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nx: {name}",
+    "no length": "POST /ingest HTTP/1.1\r\nhost: x\r\nx: {name}",
+    "no such": "GET /nothing/{name} HTTP/1.1\r\nhost: x",
+    "no such method": "BREW /healthz HTTP/1.1\r\nhost: x\r\nx: {name}",
+    "no version": "GET /healthz HTTP/3\r\nhost: x\r\nx: {name}",
+    "no address": "GET http:// HTTP/1.1\r\nhost: x\r\nx: {name}",
+    "no header": "GET /healthz HTTP/1.1\r\n{name}",
+    "long": "GET /healthz HTTP/1.1\r\nhost: x\r\nx: {name}{long}",
+    "chunks": "POST /ingest HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nx: {name}",
+    "expecting": "POST /ingest HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nx: {name}",
+    "two lengths": "POST /ingest HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 2\r\nx: {name}",
+}
+BODIES = {"chunks": b"2\r\n[]\r\n0\r\n\r\n", "expecting": b"[]", "two lengths": b"[]"}
+
+
+def comparable(answer: bytes) -> bytes:
+    """Return an answer without the id that the server makes for it."""
+    return re.sub(rb'(?i)(x-request-id: |"request_id":")[0-9a-f]{12}-[0-9a-f]+', rb"\1", answer)
+
+
+@pytest.mark.parametrize("which", HEADS)
+def test_known_head_is_answered_as_the_first_one(api: Api, which: str) -> None:
+    values = {
+        "name": secrets.token_hex(8),
+        "long": "l" * 2000,
+        "bearer": api.headers()["authorization"],
+    }
+    raw = HEADS[which].format(**values).encode() + b"\r\n\r\n" + BODIES.get(which, b"")
+    first, *others = (comparable(exchange(api, raw)) for _ in range(3))
+    assert first.startswith(b"HTTP/1.1 ")
+    assert others == [first, first]
+
+
+def test_known_head_has_the_body_that_came_with_it(api: Api, service: str) -> None:
+    one = record(service)
+    bodies = [json.dumps({**one, "message": f"number {n}"}).encode() for n in range(5)]
+    bodies[3] = b"x" * len(bodies[0])
+    head = (
+        f"POST /ingest HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {api.key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(bodies[0])}\r\n\r\n"
+    ).encode()
+    apart = head + bodies[1]
+    with connected(api) as connection:
+        connection.sendall(head + bodies[0] + apart[:40])
+        connection.recv(1)
+        connection.sendall(apart[40:])
+        for body in bodies[2:]:
+            connection.sendall(head + body)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers = rest_of(connection)
+    statuses = [int(found) for found in re.findall(rb"TP/1\.1 (\d+)", answers)]
+    assert statuses == [202, 202, 202, 400, 202, 200]
+
+
+def stream(**headers: str) -> Http:
+    """Return what Sanic's stream is when it has just parsed a head without a body."""
+    said = {"raw_url": b"/", "method": "GET", "version": "1.1", "headers": Header(headers)}
+    found = {"request": SimpleNamespace(**said), "url": "/", "keep_alive": True, "head_only": False}
+    return cast("Http", SimpleNamespace(**found, request_body=None, request_bytes=0))
+
+
+def test_no_more_heads_are_known_than_there_is_room_for() -> None:
+    heads = KnownHeads()
+    raws = [b"GET / HTTP/1.1\r\nx: %d" % number for number in range(1500)]
+    for raw in raws:
+        heads.remember(raw, stream())
+    assert sum(heads.get(raw) is not None for raw in raws) == 1500 - 1024
+    assert heads.get(raws[-1]) is not None
+
+
+@pytest.mark.parametrize("name", ["expect", "transfer-encoding", "upgrade"])
+def test_head_that_asks_for_more_is_not_remembered(name: str) -> None:
+    heads = KnownHeads()
+    heads.remember(b"special", stream(**{name: "x"}))
+    heads.remember(b"l" * 1025, stream())
+    heads.remember(b"plain", stream(host="x"))
+    assert [heads.get(raw) is None for raw in (b"special", b"l" * 1025, b"plain")] == [1, 1, 0]
