@@ -49,6 +49,7 @@ def test_incidents_are_listed_newest_first_with_ids_that_other_commands_take(
         "HIGH",
         "ACKNOWLEDGED",
         "2026-03-02 08:00",
+        "yes",
         "Anomaly Detected",
     ]
     said = tocsin("incidents", "label", listed(shown.stdout)[-1], "true").stdout

@@ -53,8 +53,8 @@ def test_topic_that_is_not_there_is_named(make_api: Callable[..., Api], filled: 
     ("asked", "told"),
     [
         ({"from": None}, "from: give a time, as 2026-03-02T08:00:00Z, not nothing"),
-        ({"from": "yesterday"}, "at `$.from`"),
-        ({"from": "2026-03-02T08:00:00"}, "at `$.from`"),
+        ({"from": "yesterday"}, "body: from: give a time, as 2026-03-02T08:00:00Z"),
+        ({"from": "2026-03-02T08:00:00"}, "body: from: needs a time zone, as 2026-03-02"),
         ({"from": NOW, "to": NOW}, "from: must lie before `to`, and before now"),
         ({"from": "9000-01-01T00:00:00Z", "to": None}, "from: must lie before `to`, and before"),
         ({"from": "0001-01-01T00:00:00+12:00"}, "from, to: give times in the years 1 to 9999"),

@@ -37,7 +37,7 @@ __all__ = ["database"]
         {"limit": "0"},
         {"limit": "1001"},
         {"limit": "1 OR 1=1"},
-        {"level": "error"},
+        {"level": "errors"},
         {"level": "LOUD"},
         {"level": "ERROR'; DROP TABLE logs; --"},
         {"min_level": "WORST"},

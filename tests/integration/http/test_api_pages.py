@@ -96,6 +96,8 @@ def test_page_of_backtests_is_true(
         TOCSIN_URL=own.url,
         EMAIL=email,
         PASSWORD=PASSWORD,
+        SINCE="2026-03-02T08:00:00Z",
+        UNTIL="2026-03-02T09:00:00Z",
     )
     first, *scores, title = told.splitlines()
     assert json.loads(first) == {"state": "done", "error": None, "share": 1, "records": 160}
