@@ -54,19 +54,6 @@ class BacktestPage(Struct, frozen=True):
     meta: Meta
 
 
-def no_result(row: BacktestRow) -> str:
-    """Say why a backtest has no result."""
-    if row.state == BacktestState.FAILED:
-        return f"the backtest has failed, so it has no result: {row.error}"
-    if row.state == BacktestState.CANCELLED:
-        return "the backtest was cancelled, so it has no result"
-    if row.state == BacktestState.DONE:  # since it was looked for
-        return "the backtest has just ended: ask for its result again"
-    return (
-        "the backtest has not ended, so it has no result yet: `GET /backtests/ID` tells how it is"
-    )
-
-
 def backtest_of(row: BacktestRow) -> Backtest:
     """Return a backtest as it is answered."""
     values = msgspec.structs.asdict(row)

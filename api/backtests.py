@@ -1,7 +1,6 @@
 """Backtests over HTTP: admins start, cancel and delete them, everybody reads what they come to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -10,7 +9,7 @@ import structlog
 from sanic import HTTPResponse, Request
 
 from api.auth import Role
-from api.backtest_answers import Backtest, BacktestPage, backtest_of, no_result
+from api.backtest_answers import Backtest, BacktestPage, backtest_of
 from api.backtest_runs import BacktestRuns
 from api.bodies import JSON, json_answer, read_body
 from api.openapi import TOKEN, operation
@@ -23,7 +22,7 @@ from sql.backtests import KEPT_MAX, BacktestTable
 from sql.detection_settings import read_book_async
 from sql.reader import Reader
 from tocsin.backtests import NewBacktest
-from tocsin.errors import AlreadyRuns, NotFound, SettingsError, WrongState
+from tocsin.errors import AlreadyRuns, NotFound, SettingsError
 from tocsin.settings import Settings
 from tocsin.settings_versions import SettingsBook
 
@@ -130,7 +129,7 @@ class Backtests:
     async def result(self, request: Request, backtest_id: str) -> HTTPResponse | None:
         """Answer the scores."""
         await self._sessions.require(request)
-        packed = await self._came_to(backtest_id, self._table.result)
+        packed = await self._table.result(_known_id(backtest_id))
         return await answer_packed(request, packed, JSON, {})
 
     @operation(
@@ -146,7 +145,7 @@ class Backtests:
     async def page(self, request: Request, backtest_id: str) -> HTTPResponse | None:
         """Answer the page."""
         await self._sessions.require(request)
-        packed = await self._came_to(backtest_id, self._table.report)
+        packed = await self._table.report(_known_id(backtest_id))
         headers = {"Content-Security-Policy": _POLICY}
         return await answer_packed(request, packed, f"{HTML}; charset=utf-8", headers)
 
@@ -183,14 +182,6 @@ class Backtests:
         await self._table.delete(_known_id(backtest_id), by=by)
         log.info("backtest deleted", backtest=backtest_id, request_id=request_id(request))
         return HTTPResponse(status=204)
-
-    async def _came_to(self, backtest_id: str, read: Callable[[UUID], Awaitable[bytes]]) -> bytes:
-        """Return what a backtest came to, or say why there is nothing of it."""
-        known = _known_id(backtest_id)
-        try:
-            return await read(known)
-        except WrongState:
-            raise WrongState(no_result(await self._table.get(known))) from None
 
     async def _checked(self, given: NewBacktest) -> NewBacktest:
         """Return what is asked for in UTC, or refuse what cannot work whatever there is to read."""

@@ -1,7 +1,8 @@
 """Connections: what Sanic leaves unbounded in them, and shorter ways for what is usual.
 
 Unbounded are how slowly a request may come, and an address that is none. Shorter are the waiting
-for a request and the reading of a body that came with its head.
+for a request, the parsing of a head that is known and the reading of a body that came with its
+head.
 """
 
 import asyncio
@@ -35,6 +36,10 @@ class ApiRequest(Request[Any, Any]):
 
     known_id: str | None = None
 
+    def become_current(self) -> None:
+        """Be what `Request.get_current` returns in this task."""
+        self._current.set(self)
+
     async def receive_body(self) -> None:
         """Receive the body."""
         stream = self.stream
@@ -46,7 +51,7 @@ class ApiRequest(Request[Any, Any]):
                 del buffer[:size]
                 stream.request_bytes_left, stream.request_body = 0, None
                 return
-        await super().receive_body()  # type: ignore[no-untyped-call]  # Sanic's own has no types
+        await super().receive_body()
 
 
 class _Stream(Http):
@@ -72,7 +77,7 @@ class _Stream(Http):
         if known is not None:
             self._begin(raw, known)
             return
-        await super().http1_request_header()  # type: ignore[no-untyped-call]  # Sanic's has no types
+        await super().http1_request_header()
         if raw:
             _heads.remember(raw, self)
 
@@ -81,7 +86,7 @@ class _Stream(Http):
         protocol = self.protocol
         self.url, self.keep_alive = head.url, head.is_kept_alive
         self.head_only = head.is_head_only
-        request = protocol.request_class(
+        request = ApiRequest(
             url_bytes=head.raw_url,
             headers=head.headers,  # of which it makes a copy
             head=raw,
@@ -90,7 +95,7 @@ class _Stream(Http):
             transport=cast("TransportProtocol", protocol.transport),
             app=protocol.app,
         )
-        protocol.request_class._current.set(request)  # noqa: SLF001  (as Sanic does)
+        request.become_current()
         self.request_bytes_left = self.request_bytes = head.size or 0
         if head.size is not None:
             self.request_body = cast("bytes", True)  # Sanic's own mark
@@ -169,7 +174,7 @@ class BoundedProtocol(HttpProtocol):
             # Once it is answered, Sanic still waits for the rest of the body: that is ended, too.
             self._callback_check_timeouts = self.loop.call_later(_LAST_WORDS_S, self.check_timeouts)
             return
-        super().check_timeouts()  # type: ignore[no-untyped-call]  # Sanic's own has no types
+        super().check_timeouts()
 
     def _is_too_slow(self, stream: Http) -> bool:
         number = self.state["requests_count"]

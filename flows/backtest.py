@@ -28,9 +28,10 @@ from flows.repeats import IDS_MAX, SeenBefore, nothing_seen, seen_in
 from flows.replayed import Candidate, Replay
 from flows.rows import IncidentRow
 from flows.table_source import TableSource
-from flows.topic_range import Asked, Lost, moment, resolve
+from flows.topic_range import Asked, Lost, resolve
 from flows.trial import Found
 from flows.trial_step import Collecting, Tally, Trials, trial_builder
+from flows.wording import moment
 from sql.as_of import (
     arrivals,
     counted_between,

@@ -9,7 +9,7 @@ from bytewax.inputs import FixedPartitionedSource
 from flows.course import Course
 from flows.file_rows import Row, read_rows
 from flows.table_source import ReadingPart
-from flows.topic_range import moment
+from flows.wording import moment
 from tocsin.batches import DeadLetter, RecordBatch
 from tocsin.detection import WINDOW_MS
 from tocsin.errors import FileUnusable

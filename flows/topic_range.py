@@ -3,14 +3,13 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from msgspec import Struct
 
 from flows.reader import CLOCK_SKEW_MS, consumer_config
+from flows.wording import moment
 from tocsin.errors import BrokerError, RangeUnusable, SettingsError
-from tocsin.records import EPOCH
 from tocsin.settings import Settings
 from tocsin.topics import REQUEST_TIMEOUT_S, describe_topic, unreachable
 
@@ -294,8 +293,3 @@ class _Resolving:
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
                     yield None
         raise BrokerError(f"partition {part} of {self._topic} gives no record: is its leader up?")
-
-
-def moment(at_ms: int) -> str:
-    """Name a time to the second, in UTC."""
-    return f"{EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%dT%H:%M:%SZ}"

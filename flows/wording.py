@@ -1,4 +1,4 @@
-"""How an explanation puts minutes, windows and differences into words."""
+"""How times, windows and differences are put into words."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,11 @@ from tocsin.records import EPOCH
 def start_of(window: int) -> datetime:
     """Return the start of a window."""
     return EPOCH + timedelta(milliseconds=window * WINDOW_MS)
+
+
+def moment(at_ms: int) -> str:
+    """Name a time to the second, in UTC."""
+    return f"{EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def minute(window: int) -> str:

@@ -132,8 +132,7 @@ class BacktestTable:
             await cursor.execute(_SQL[statement], {"id": backtest_id})
             found = await cursor.fetchone()
         if found is None:
-            row = await self.get(backtest_id)
-            raise WrongState(f"the backtest is {row.state}: only one that is done has a result")
+            raise WrongState(_no_result(await self.get(backtest_id)))
         return bytes(found)
 
     async def _active(self) -> UUID | None:
@@ -145,3 +144,15 @@ class BacktestTable:
     async def _fail_lost(self) -> None:
         async with self._reader.connection() as conn:
             await conn.execute(_SQL["fail_lost"])
+
+
+def _no_result(row: BacktestRow) -> str:
+    if row.state == "failed":
+        return f"the backtest has failed, so it has no result: {row.error}"
+    if row.state == "cancelled":
+        return "the backtest was cancelled, so it has no result"
+    if row.state == "done":  # since it was looked for
+        return "the backtest has just ended: ask for its result again"
+    return (
+        "the backtest has not ended, so it has no result yet: `GET /backtests/ID` tells how it is"
+    )

@@ -139,7 +139,7 @@ def show_report(replay: "Replay", report: Report) -> None:
 
 
 def _tell_of_begun(labels: "Labels", begin_ms: int) -> None:
-    from flows.topic_range import moment
+    from flows.wording import moment
 
     begun = labels.begun_before(begin_ms)
     if begun:
@@ -161,7 +161,7 @@ def _show_cards(console: Console, cards: "list[Scorecard]") -> None:
 
 def _show_replay(console: Console, replay: "Replay") -> None:
     """Say what was judged; where nothing is compared, list the incidents."""
-    from flows.topic_range import moment
+    from flows.wording import moment
 
     if replay.ended_early:
         console.print("stopped before the end: this is what there was up to then", soft_wrap=True)
