@@ -1,17 +1,22 @@
 """A request whose head has come before, to the byte, is answered as the first one was."""
 
+import asyncio
 import json
 import re
 import secrets
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from sanic import HTTPResponse, Request, Sanic
 from sanic.compat import Header
 from sanic.http import Http
+from sanic.response import text
 
+from api.connections import ApiRequest, BoundedProtocol
 from api.heads import KnownHeads
+from stack.ports import LOOPBACK, free_port
 from tests.integration.http.conftest import Api
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.wire import connected, exchange, rest_of
@@ -92,6 +97,33 @@ def test_connection_of_known_heads_may_idle(beside: Callable[..., Api]) -> None:
             connection.settimeout(1.5)
             with pytest.raises(TimeoutError):
                 connection.recv(1)
+
+
+def test_known_head_begins_the_request_that_is_current() -> None:
+    """Its id is what log lines are named by."""
+    app: Sanic[Any, Any] = Sanic("heads", request_class=ApiRequest, configure_logging=False)
+
+    @app.get("/")
+    async def tell(request: Request) -> HTTPResponse:
+        return text(str(Request.get_current() is request))
+
+    async def ask() -> list[bytes]:
+        port = free_port()
+        server: Any = await app.create_server(
+            LOOPBACK, port, protocol=BoundedProtocol, return_asyncio_server=True
+        )
+        await server.startup()
+        await server.start_serving()
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        answers = []
+        for _ in range(4):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            answers.append((await reader.readuntil(b"\r\n\r\n")) + await reader.readexactly(4))
+        writer.close()
+        await server.close()
+        return answers
+
+    assert [answer[-4:] for answer in asyncio.run(ask())] == [b"True"] * 4
 
 
 def stream(**headers: str) -> Http:
