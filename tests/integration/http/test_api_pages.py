@@ -63,10 +63,10 @@ def test_page_of_incidents_is_true(
     api: Api, database: psycopg.Connection, programs: Folder
 ) -> None:
     incident_id = add_incident(database)
-    script = commands("incidents.md").replace("http://127.0.0.1:8000", api.url)
+    script = commands("incidents.md")
     assert script.count("curl ") == 8
     token = api.headers("operator")["authorization"].removeprefix("Bearer ")
-    told = run(programs, script, ID=incident_id, TOKEN=token)
+    told = run(programs, script, TOCSIN_URL=api.url, ID=incident_id, TOKEN=token)
     assert "somebody has changed the incident" in told
     moments = [entry["moment"] for entry in get(api, f"/incidents/{incident_id}/timeline")["data"]]
     assert moments == [
