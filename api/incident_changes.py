@@ -117,7 +117,7 @@ class IncidentDesk:
             started_at=_started_at(body.started_at),
             comment=body.note,
         )
-        await self._changes.open(new, user_id=identity.user_id)
+        await self._changes.open(new, by=self._sessions.actor(request, identity))
         _log("incident opened", request, new.id, identity.user_id)
         row = await self._incidents.get(new.id)
         return incident_answer(row, 201, Location=f"/incidents/{new.id}")
@@ -149,7 +149,7 @@ class IncidentDesk:
             assignee=await self._assignee(body.assignee, identity),
             revisions=_revisions(request),
         )
-        return await self._do(request, incident_id, change, identity.user_id)
+        return await self._do(request, incident_id, change, identity)
 
     @operation(
         summary="Acknowledge an incident",
@@ -170,7 +170,7 @@ class IncidentDesk:
             revisions=_revisions(request),
             unless_resolved=True,
         )
-        return await self._do(request, incident_id, change, identity.user_id)
+        return await self._do(request, incident_id, change, identity)
 
     @operation(
         summary="Resolve an incident",
@@ -193,7 +193,7 @@ class IncidentDesk:
             comment=_optional(request, Note, Note()).note,
             revisions=_revisions(request),
         )
-        return await self._do(request, incident_id, change, identity.user_id)
+        return await self._do(request, incident_id, change, identity)
 
     @operation(
         summary="Comment on an incident",
@@ -207,7 +207,8 @@ class IncidentDesk:
         """Append a comment to the timeline."""
         identity = await self._sessions.require(request, Role.OPERATOR)
         text = read_body(request, Comment).text
-        entry = await self._changes.comment(known_id(incident_id), text, user_id=identity.user_id)
+        actor = self._sessions.actor(request, identity)
+        entry = await self._changes.comment(known_id(incident_id), text, by=actor)
         _log("incident commented", request, incident_id, identity.user_id)
         return json_answer(entry, 201)
 
@@ -226,10 +227,9 @@ class IncidentDesk:
     async def delete(self, request: Request, incident_id: str) -> HTTPResponse:
         """Resolve an incident and hide it."""
         identity = await self._sessions.require(request, Role.ADMIN)
+        actor = self._sessions.actor(request, identity)
         revisions = _revisions(request)
-        await self._changes.delete(
-            known_id(incident_id), user_id=identity.user_id, revisions=revisions
-        )
+        await self._changes.delete(known_id(incident_id), by=actor, revisions=revisions)
         _log("incident deleted", request, incident_id, identity.user_id)
         return HTTPResponse(status=204)
 
@@ -248,10 +248,11 @@ class IncidentDesk:
         return known
 
     async def _do(
-        self, request: Request, incident_id: str, change: Change, user_id: str
+        self, request: Request, incident_id: str, change: Change, identity: Identity
     ) -> HTTPResponse:
-        await self._changes.change(known_id(incident_id), change, user_id=user_id)
-        _log("incident changed", request, incident_id, user_id)
+        actor = self._sessions.actor(request, identity)
+        await self._changes.change(known_id(incident_id), change, by=actor)
+        _log("incident changed", request, incident_id, identity.user_id)
         return incident_answer(await self._incidents.get(incident_id))
 
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
+from sql.audit import Actor
 from sql.reader import Reader
 from sql.statements import statements
 from sql.timeline import TimelineEntry
@@ -81,24 +82,24 @@ class IncidentChanges:
             await cursor.execute(_SQL["select_assignee"], {"email": email})
             return await cursor.fetchone()
 
-    async def open(self, new: NewIncident, *, user_id: str) -> None:
+    async def open(self, new: NewIncident, *, by: Actor) -> None:
         """Open an incident by hand."""
         values = {name: getattr(new, name) for name in new.__struct_fields__}
         async with self._reader.connection() as conn, conn.transaction():
             await conn.execute(_SQL["insert_manual_incident"], values)
-            deed = _Deed(conn, new.id, user_id)
+            deed = _Deed(conn, new.id, by)
             await deed.enter("opened")
             await deed.enter("confirmed")
             if new.comment is not None:
                 await deed.enter("commented", new.comment)
 
-    async def change(self, incident_id: str, wanted: Change, *, user_id: str) -> None:
+    async def change(self, incident_id: str, wanted: Change, *, by: Actor) -> None:
         """Do what is wanted, with an entry in the timeline for each thing that it changes.
 
         Raises NotFound, StaleRevision, WrongState; then nothing has changed.
         """
         async with self._reader.connection() as conn, conn.transaction():
-            deed = _Deed(conn, incident_id, user_id)
+            deed = _Deed(conn, incident_id, by)
             before = await deed.lock(wanted.revisions)
             if wanted.unless_resolved and before.status == "RESOLVED":
                 raise WrongState("the incident is resolved: PATCH its status to take it back")
@@ -118,22 +119,22 @@ class IncidentChanges:
             if wanted.comment is not None:
                 await deed.enter("commented", wanted.comment)
 
-    async def comment(self, incident_id: str, text: str, *, user_id: str) -> TimelineEntry:
+    async def comment(self, incident_id: str, text: str, *, by: Actor) -> TimelineEntry:
         """Append what a person has to say, and return the entry. Raises NotFound."""
         async with self._reader.connection() as conn, conn.transaction():
-            deed = _Deed(conn, incident_id, user_id)
+            deed = _Deed(conn, incident_id, by)
             await deed.lock(None)
             return await deed.entry(await deed.enter("commented", text))
 
     async def delete(
-        self, incident_id: str, *, user_id: str, revisions: frozenset[int] | None
+        self, incident_id: str, *, by: Actor, revisions: frozenset[int] | None
     ) -> None:
         """Resolve an incident and hide it from everybody but the detection.
 
         Raises NotFound, StaleRevision.
         """
         async with self._reader.connection() as conn, conn.transaction():
-            deed = _Deed(conn, incident_id, user_id)
+            deed = _Deed(conn, incident_id, by)
             before = await deed.lock(revisions)
             if before.status != "RESOLVED":
                 await deed.set_status("RESOLVED", before)
@@ -144,10 +145,10 @@ class IncidentChanges:
 class _Deed:
     """What one person does to one incident, in the caller's transaction."""
 
-    def __init__(self, conn: AsyncConnection, incident_id: str, user_id: str) -> None:
+    def __init__(self, conn: AsyncConnection, incident_id: str, by: Actor) -> None:
         self._conn = conn
         self._key = {"id": incident_id}
-        self._user_id = user_id
+        self._by = by
 
     async def lock(self, revisions: frozenset[int] | None) -> _Standing:
         """Let nobody else change the incident before the transaction ends."""
@@ -178,7 +179,14 @@ class _Deed:
 
     async def enter(self, moment: str, note: str | None = None) -> int:
         """Append an entry to the timeline and return its number."""
-        entry = {**self._key, "moment": moment, "user_id": self._user_id, "note": note}
+        entry = {
+            **self._key,
+            "moment": moment,
+            "note": note,
+            "user_id": str(self._by.user_id),
+            "address": self._by.address,
+            "request_id": self._by.request_id,
+        }
         return await self._scalar("insert_person_event", entry)
 
     async def entry(self, seq: int) -> TimelineEntry:

@@ -384,9 +384,11 @@ $$;
 CREATE FUNCTION audit_incident_event() RETURNS trigger LANGUAGE plpgsql
 SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO audit_log (actor, actor_id, action, subject, details)
+    INSERT INTO audit_log (actor, actor_id, action, subject, address, request_id, details)
     VALUES (NEW.actor, (SELECT id FROM users WHERE lower(email) = lower(NEW.actor)),
             'incident.' || NEW.moment, NEW.incident_id,
+            nullif(current_setting('tocsin.address', true), ''),
+            nullif(current_setting('tocsin.request_id', true), ''),
             jsonb_build_object('entry', NEW.seq, 'status', NEW.status, 'severity', NEW.severity));
     RETURN NULL;
 END

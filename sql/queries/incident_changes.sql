@@ -49,12 +49,15 @@ SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE id = %(id)s;
 
 -- name: insert_person_event
--- An entry without an actor is the detection's: a person who is gone is named by their id.
+-- An entry without an actor is the detection's: a person who is gone is named by their id. Where
+-- it came from is for the audit log alone, whose trigger reads it.
 INSERT INTO incident_events (incident_id, moment, actor, severity, status, assignee, note)
 SELECT id, %(moment)s,
        coalesce((SELECT email FROM users WHERE users.id::text = %(user_id)s), %(user_id)s),
        severity, status, assignee, %(note)s
-FROM incidents
+FROM incidents,
+     set_config('tocsin.address', %(address)s, true) AS address,
+     set_config('tocsin.request_id', %(request_id)s, true) AS request
 WHERE id = %(id)s
 RETURNING seq;
 

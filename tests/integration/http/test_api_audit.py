@@ -91,13 +91,15 @@ def test_what_people_do_to_incidents_is_logged(api: Api, database: psycopg.Conne
     incident_id = add_incident(database)
     operator = api.person("operator")
     body = {"status": "ACKNOWLEDGED", "severity": "LOW"}
-    answer = api.client.patch(f"/incidents/{incident_id}", json=body, headers=operator.headers)
+    headers = {**operator.headers, "x-request-id": "trace-8"}
+    answer = api.client.patch(f"/incidents/{incident_id}", json=body, headers=headers)
     assert answer.is_success
     acknowledged, reclassified = entries_of(api, incident_id)
     assert acknowledged["action"] == "incident.acknowledged"
     assert reclassified["action"] == "incident.reclassified"
     for row in (acknowledged, reclassified):
         assert (row["actor"], row["actor_id"]) == (operator.email, operator.id)
+        assert (row["address"], row["request_id"]) == ("127.0.0.1", "trace-8")
 
 
 def test_command_line_is_logged_by_the_name_of_the_system(api: Api, service: str) -> None:
