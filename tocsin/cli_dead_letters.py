@@ -55,10 +55,12 @@ def list_letters(
     if as_json:
         show_objects((*counts, *map(_object, lines)))
         return
+    none = "no dead letters" if wanted == Wanted() else "no dead letters match"
     if summary:
         show_table(
             ("letters", "sent again", "first (UTC)", "last (UTC)", "reason"),
             map(_summary_cells, counts),
+            if_none=none,
         )
         more = reasons - len(counts)
     else:
@@ -66,6 +68,7 @@ def list_letters(
             ("id", "arrived (UTC)", "key", "bytes", "reason", "state"),
             map(_cells, lines),
             whole=("id", "key"),
+            if_none=none,
         )
         more = letters - len(lines)
     if more:

@@ -146,7 +146,8 @@ def list_labels(as_json: AsJson = False) -> None:
         show_objects(found)
         return
     heads = ("label of", "service", "label", "from (UTC)", "to (UTC)", "by", "note")
-    show_table(heads, map(_cells, found), whole=("label of", "service"))
+    none = "no labels yet: `tocsin incidents label ID true` says that an incident was one"
+    show_table(heads, map(_cells, found), whole=("label of", "service"), if_none=none)
 
 
 def _cells(row: "AnyLabelRow") -> tuple[str, ...]:

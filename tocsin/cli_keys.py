@@ -47,7 +47,8 @@ def list_keys(as_json: AsJson = False) -> None:
         )
         for key in found
     ]
-    show_table(heads, rows, whole=("id", "name"))
+    none = "no ingest keys yet: `tocsin keys create --name NAME` makes one"
+    show_table(heads, rows, whole=("id", "name"), if_none=none)
 
 
 @keys.command("revoke")

@@ -24,15 +24,20 @@ def show_table(
     *,
     whole: Sequence[str] = (),
     title: str | None = None,
+    if_none: str | None = None,
 ) -> None:
     """Print rows as text, no markup; as wide as they are where no terminal bounds them.
 
     whole: heads of the columns that people copy from, which keep to one line if they can.
+    if_none: what is said instead of an empty table.
     """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not cells and if_none is not None:
+        typer.echo(if_none)
+        return
     console = Console()
     if not console.is_terminal:
         console.width = _WHOLE_WIDTH
-    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
     is_whole = [head in whole for head in heads]
     least = sum(

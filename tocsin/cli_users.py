@@ -32,7 +32,9 @@ def create_user(
     """Add a user; the password comes from TOCSIN_PASSWORD, or is asked for."""
     settings = _settings()
     from api.accounts import create_user as create
+    from api.accounts import require_email
 
+    require_email(email)  # before a password is asked for
     user = create(settings, email, password() or _ask_password(), role.value)
     typer.echo(f"user {user.email} ({user.role}) is created")
 
@@ -50,7 +52,9 @@ def list_users(as_json: AsJson = False) -> None:
     rows = (
         (user.email, user.role, f"{user.created_at:%Y-%m-%d %H:%M}", str(user.id)) for user in found
     )
-    show_table(("email", "role", "since (UTC)", "id"), rows, whole=("email", "id"))
+    heads = ("email", "role", "since (UTC)", "id")
+    none = "no users yet: `tocsin users create --email EMAIL --role admin` adds the first"
+    show_table(heads, rows, whole=("email", "id"), if_none=none)
 
 
 @users.command("update")

@@ -46,6 +46,32 @@ def test_unknown_user_and_change_of_nothing_are_told_in_a_line(tocsin: Run) -> N
     )
 
 
+def test_address_that_cannot_be_is_told_before_a_password_is_asked_for(
+    tocsin: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOCSIN_PASSWORD")
+    made = tocsin("users", "create", "--email", "nobody", "--role", "admin")
+    assert failure(made) == "tocsin: --email: 'nobody' is no e-mail address"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("users", "list"), "no users yet: `tocsin users create"),
+        (("keys", "list"), "no ingest keys yet: `tocsin keys create"),
+        (("incidents", "labels"), "no labels yet: `tocsin incidents label"),
+        (("dead-letters", "list"), "no dead letters\n"),
+        (("dead-letters", "list", "--summary"), "no dead letters\n"),
+        (("dead-letters", "list", "--service", "checkout"), "no dead letters match\n"),
+    ],
+)
+def test_list_of_nothing_says_so_and_how_the_first_comes(
+    tocsin: Run, words: tuple[str, ...], said: str
+) -> None:
+    listed = tocsin(*words)
+    assert (listed.returncode, listed.stdout[: len(said)]) == (0, said)
+
+
 def test_what_the_role_may_not_is_told_in_a_line(tocsin: Run, database_url: str) -> None:
     said = failure(tocsin("users", "list", DATABASE_URL=as_role(database_url, "analyst")))
     assert said == (
