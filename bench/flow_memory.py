@@ -2,12 +2,17 @@
 
 Its resident memory is read every second; the growth an hour is the slope over the second half of
 the time, by least squares. Then a second flow hears ten thousand services once a few seconds.
+Memory says something only of a flow that stores what is sent: how much it was is given, too. The
+light broker slows down with what it holds, so the long runs take Apache Kafka (`BROKER=kafka`).
 """
 
 import statistics
 import time
 from pathlib import Path
 
+import psycopg
+
+from bench.flow_throughput import stored
 from bench.measurement import Figure
 from bench.time_to_incident import start_load
 from stack.commands import Stack
@@ -24,25 +29,30 @@ _MIB = 1024 * 1024
 
 def run(seconds: int) -> list[Figure]:
     """Return the memory at few services, its growth, and the bytes that one more service takes."""
-    few = _resident(seconds, FEW)
-    many = _resident(seconds // 2, MANY)
+    few, few_per_s = _resident(seconds, FEW)
+    many, many_per_s = _resident(seconds // 2, MANY)
     later = few[len(few) // 2 :]
     slope, _ = statistics.linear_regression(range(len(later)), later)
     top = max(few)
     return [
         Figure(f"{FEW} services", top / _MIB, "MiB", GOAL_MIB, "goal"),
+        Figure(f"stored, {FEW} services", few_per_s, "records/s", PER_S, "sent"),
         Figure("growth", slope * 3600 / _MIB, "MiB an hour"),
         Figure("a further service", (max(many) - top) / (MANY - FEW), "B", GOAL_BYTES, "goal"),
+        Figure(f"stored, {MANY:,} services", many_per_s, "records/s", PER_S, "sent"),
     ]
 
 
-def _resident(seconds: int, services: int) -> list[int]:
-    """Return the flow's resident bytes, second by second, from its first records on."""
+def _resident(seconds: int, services: int) -> tuple[list[int], float]:
+    """Return the flow's resident bytes, second by second, and the rate at which it stored."""
     with temporary() as stack:
         stack.migrate()
         flow = stack.start("flow")
         start_load(stack, PER_S, services)
-        return _watched(stack, flow, seconds)
+        began = time.monotonic()
+        found = _watched(stack, flow, seconds)
+        with psycopg.connect(stack.database_url) as conn:
+            return found, stored(conn) / (time.monotonic() - began)
 
 
 def _watched(stack: Stack, flow: Process, seconds: int) -> list[int]:

@@ -17,7 +17,6 @@ from bench.workload import wire_records
 from flows.parse import parse_batch
 from sql import writer
 from stack.commands import Stack
-from stack.processes import Process
 from stack.running import temporary
 from stack.waiting import wait_until
 from tocsin.batches import RawBatch, RecordBatch
@@ -58,19 +57,22 @@ def flow_rate(stack: Stack, records: int) -> float:
     with psycopg.connect(stack.database_url, autocommit=True) as conn:
         wait_until(lambda: b"flow starts" in flow.log.read_bytes(), "the flow", deadline_s=60)
         began = time.perf_counter()
-        wait_until(
-            lambda: _stored(conn, flow) >= records, "all records", deadline_s=600, every_s=0.01
-        )
+
+        def all_stored() -> bool:
+            flow.require_running()
+            return stored(conn) >= records
+
+        wait_until(all_stored, "all records", deadline_s=600, every_s=0.01)
         took_s = time.perf_counter() - began
     stack.stop_commands()
     return records / took_s
 
 
-def _stored(conn: psycopg.Connection, flow: Process) -> int:
-    flow.require_running()
+def stored(conn: psycopg.Connection) -> int:
+    """Return how many records of the topic the flow has stored."""
     query = "SELECT coalesce(sum(next_offset), 0) FROM positions WHERE stage = 'logs'"
-    [(stored,)] = conn.execute(query).fetchall()
-    return int(stored)
+    [(count,)] = conn.execute(query).fetchall()
+    return int(count)
 
 
 def _copy_rate(stack: Stack, wire: list[tuple[str, bytes]]) -> float:
