@@ -21,6 +21,8 @@ h2 code { font-size: 1rem; }
 .method { display: inline-block; min-width: 4rem; font-weight: bold; color: #b3541e; }
 table { border-collapse: collapse; }
 td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
+nav td { white-space: nowrap; }
+nav td:last-child { white-space: normal; }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _CREDENTIALS = {
@@ -29,6 +31,7 @@ _CREDENTIALS = {
     "ingestKeyHeader": "the same as `X-API-Key: tcs_…`",
     "ingestKeyBasic": "the same as the password of HTTP Basic",
 }
+_NOT_IN_AN_ANCHOR = re.compile(r"[^a-z0-9_]+")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -64,17 +67,41 @@ def page(described: dict[str, Any]) -> str:
     html = Document(f"{info['title']} API", lang="en").style(_STYLE)
     html.h1(f"{info['title']} API {info['version']}").p(_prose(info["description"]))
     html.p(E("Machine-readable: ").a("openapi.json", href="/docs/openapi.json"))
+    html.nav(_contents(described["paths"]))
     for path, operations in described["paths"].items():
         for method, entry in operations.items():
             html.section(_operation(method, path, entry))
-    html.h1("Types")
+    html.h1("Types", id="types")
     for name, schema in described["components"]["schemas"].items():
         html.section(_type(name, schema))
     return str(html)
 
 
+def _contents(paths: dict[str, dict[str, dict[str, Any]]]) -> Builder:
+    """Return a table of all operations by chapter, each of which leads to its own."""
+    chapters: dict[str, list[Builder]] = {}
+    for path, operations in paths.items():
+        for method, entry in operations.items():
+            name = E.span(method.upper(), class_="method")(path)
+            link = E.a(E.code(name), href=f"#{_anchor(method, path)}")
+            chapters.setdefault(entry["tags"][0], []).append(
+                E.tr(E.td(link).td(_prose(entry["summary"])))
+            )
+    html = E("")
+    for chapter, rows in chapters.items():
+        html.h3(chapter)
+        with html.table:
+            for row in rows:
+                html(row)
+    return html.p(E.a("Types", href="#types"))
+
+
+def _anchor(method: str, path: str) -> str:
+    return _NOT_IN_AN_ANCHOR.sub("-", f"{method}{path}".lower()).strip("-")
+
+
 def _operation(method: str, path: str, entry: dict[str, Any]) -> Builder:
-    html = E.h2(E.code(E.span(method.upper(), class_="method")(path)))
+    html = E.h2(E.code(E.span(method.upper(), class_="method")(path)), id=_anchor(method, path))
     html.p(E.strong(entry["summary"])(". ", _prose(entry.get("description", ""))))
     html.p(_prose(_needs(entry["security"])))
     with html.table:

@@ -1,6 +1,7 @@
 """The description of the API: complete, and true to its routes."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_page_tells_every_operation_and_type(described: dict[str, Any]) -> None:
         assert path in html
     for name in described["components"]["schemas"]:
         assert f'id="{name}"' in html or f"id={name}" in html
+
+
+def test_contents_of_the_page_lead_to_every_operation(described: dict[str, Any]) -> None:
+    html = page(described)
+    anchors = re.findall(r'\bid="?([^">\s]+)', html)
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r'href="?#([^">\s]+)', html)) <= set(anchors)
+    contents = html.partition("<nav>")[2].partition("</nav>")[0]
+    operations = sum(len(methods) for methods in described["paths"].values())
+    assert len(re.findall(r'href="?#', contents)) == operations + 1
 
 
 def test_page_reads_as_prose(described: dict[str, Any]) -> None:
