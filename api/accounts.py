@@ -24,7 +24,7 @@ def create_user(settings: Settings, email: str, password: str, role: str) -> Use
 
     Raises SettingsError for an address or password that can't be, AlreadyExists, StorageError.
     """
-    require_email(email)
+    require_email(email, "--email")
     password_hash = _hashed(password)
     return with_reader(
         settings.database_url,
@@ -49,7 +49,7 @@ def update_user(
     if email is None and role is None and password is None:
         raise SettingsError("nothing to change: give --role, --new-email or --new-password")
     if email is not None:
-        require_email(email)
+        require_email(email, "--new-email")
     change = UserChange(
         email=email, role=role, password_hash=None if password is None else _hashed(password)
     )
@@ -119,10 +119,10 @@ async def _id_of(users: UserTable, email: str) -> UUID:
     return known.id
 
 
-def require_email(email: str) -> None:
-    """Raise SettingsError unless a user may have this address."""
+def require_email(email: str, option: str) -> None:
+    """Raise SettingsError, which names the option, unless a user may have this address."""
     if not re.search(EMAIL, email) or len(email) > EMAIL_CHARACTERS_MAX:
-        raise SettingsError(f"--email: {email!r} is no e-mail address")
+        raise SettingsError(f"{option}: {email!r} is no e-mail address")
 
 
 def _hashed(password: str) -> str:

@@ -34,7 +34,7 @@ def create_user(
     from api.accounts import create_user as create
     from api.accounts import require_email
 
-    require_email(email)  # before a password is asked for
+    require_email(email, "--email")  # before a password is asked for
     user = create(settings, email, password() or _ask_password(), role.value)
     typer.echo(f"user {user.email} ({user.role}) is created")
 
@@ -68,8 +68,11 @@ def update_user(
 ) -> None:
     """Change a user; a new password ends all their sessions."""
     settings = _settings()
+    from api.accounts import require_email
     from api.accounts import update_user as update
 
+    if new_email is not None:
+        require_email(new_email, "--new-email")  # before a password is asked for
     user = update(
         settings,
         who,

@@ -52,6 +52,8 @@ def test_address_that_cannot_be_is_told_before_a_password_is_asked_for(
     monkeypatch.delenv("TOCSIN_PASSWORD")
     made = tocsin("users", "create", "--email", "nobody", "--role", "admin")
     assert failure(made) == "tocsin: --email: 'nobody' is no e-mail address"
+    renamed = tocsin("users", "update", EMAIL, "--new-email", "nobody", "--new-password")
+    assert failure(renamed) == "tocsin: --new-email: 'nobody' is no e-mail address"
 
 
 @pytest.mark.parametrize(
