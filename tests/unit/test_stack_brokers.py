@@ -10,7 +10,7 @@ import pytest
 from stack import brokers, kafka_jars
 from stack.commands import CHECKOUT
 from stack.errors import StackError
-from tests.unit.test_stack_cli import program
+from tests.unit.test_make import program
 
 JAVA = "echo 'openjdk version \"{}\" 2025-04-15' >&2"
 
