@@ -151,6 +151,13 @@ class BoundedProtocol(HttpProtocol):
         if len(self._unsent) > _UNSENT_MAX:
             self._flush()
 
+    def close_if_idle(self) -> bool:
+        """Close unless a request is answered, or has come: it is looked at in the next turn.
+
+        Sanic closes for one that has come so, and still handles it: nobody hears of its end.
+        """
+        return not self.recv_buffer and super().close_if_idle()
+
     def eof_received(self) -> None:
         """Send what is unsent: its client sends no more but may still read, and is left next."""
         self._flush()

@@ -14,10 +14,11 @@ from sanic.compat import Header
 from sanic.http import Http
 from sanic.response import text
 
-from api.connections import ApiRequest, BoundedProtocol
+from api.connections import ApiRequest
 from api.heads import KnownHeads
-from stack.ports import LOOPBACK, free_port
+from stack.ports import LOOPBACK
 from tests.integration.http.conftest import Api
+from tests.integration.http.in_process import served
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.wire import connected, exchange, rest_of
 
@@ -108,19 +109,13 @@ def test_known_head_begins_the_request_that_is_current() -> None:
         return text(str(Request.get_current() is request))
 
     async def ask() -> list[bytes]:
-        port = free_port()
-        server: Any = await app.create_server(
-            LOOPBACK, port, protocol=BoundedProtocol, return_asyncio_server=True
-        )
-        await server.startup()
-        await server.start_serving()
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
-        answers = []
-        for _ in range(4):
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            answers.append((await reader.readuntil(b"\r\n\r\n")) + await reader.readexactly(4))
-        writer.close()
-        await server.close()
+        async with served(app) as port:
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            answers = []
+            for _ in range(4):
+                writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                answers.append((await reader.readuntil(b"\r\n\r\n")) + await reader.readexactly(4))
+            writer.close()
         return answers
 
     assert [answer[-4:] for answer in asyncio.run(ask())] == [b"True"] * 4
