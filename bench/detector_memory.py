@@ -21,6 +21,7 @@ from typing import Final
 from bench.measurement import Figure
 from bench.replay import GUARDED, closed_runs, synthetic_series
 from flows.detector import Detector
+from flows.known import Place, ServiceState
 from flows.rows import Run
 from tocsin.detection import SettingsTimeline
 
@@ -97,7 +98,7 @@ def object_bytes(detectors: Iterable[Detector]) -> int:
 
 def snapshot_bytes(detector: Detector) -> int:
     """Return the size of a detector's snapshot as Bytewax keeps it."""
-    return len(pickle.dumps(detector.snapshot()))
+    return len(pickle.dumps(ServiceState(Place(1, 0, 0), detector.snapshot()).packed()))
 
 
 def _resident_bytes() -> int:

@@ -139,15 +139,20 @@ class OneBook:
         return self._book
 
 
-class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None]):
-    """The detector of one service; made when its first record comes, for only that names it."""
+class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, bytes | None]):
+    """The detector of one service; made when its first record comes, for only that names it.
 
-    def __init__(self, books: Books, known: Known, state: ServiceState | None) -> None:
+    state: a `ServiceState`, packed.
+    """
+
+    __slots__ = ("_book", "_books", "_detector", "_known", "_place")  # every service has one
+
+    def __init__(self, books: Books, known: Known, state: bytes | None) -> None:
         self._books = books
         self._known = known
         self._detector: Detector | None = None
         if state is not None:
-            self._restore(state)
+            self._restore(ServiceState.unpacked(state))
 
     def on_batch(self, values: list[ServiceRuns]) -> tuple[Iterable[Changes], bool]:
         """Apply the runs in order and give out, once, all that they changed."""
@@ -162,11 +167,11 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, ServiceState | None])
                 detector.advance(value.advance_ms)
         return [Changes(self._place, detector.drain())], StatefulBatchLogic.RETAIN
 
-    def snapshot(self) -> ServiceState | None:
+    def snapshot(self) -> bytes | None:
         """Return the state as it is now."""
         if self._detector is None:
             return None
-        return ServiceState(self._place, self._detector.snapshot())
+        return ServiceState(self._place, self._detector.snapshot()).packed()
 
     def _restore(self, state: ServiceState) -> Detector:
         self._place = state.place
@@ -234,6 +239,6 @@ def cutter(known: Known) -> Callable[[CutState | None], CutLogic]:
     return lambda state: CutLogic(state, known)
 
 
-def detector_builder(books: Books, known: Known) -> Callable[[ServiceState | None], DetectLogic]:
+def detector_builder(books: Books, known: Known) -> Callable[[bytes | None], DetectLogic]:
     """Return what Bytewax calls for a service that it meets, or finds in the recovery store."""
     return lambda state: DetectLogic(books, known, state)

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Final, TypeAlias
 
 FLAGGED: Final = 1
@@ -14,6 +15,7 @@ FIRED: Final = 8
 
 _LEFT_OUT: Final = FLAGGED | UNKNOWN
 _WIDTHS: Final = (("B", 8), ("H", 16), ("I", 32), ("Q", 64))
+_HEAD: Final = Struct("<cI")
 
 _RINGS: Final = (
     "_errors",
@@ -143,7 +145,8 @@ class History:
     def columns(self) -> tuple[bytes, ...]:
         """Return all rings as bytes, each number as narrow as its ring's largest one allows.
 
-        Of a ring of zeros, as most services have several, only its type is left.
+        The zeros before the first and after the last number are left out: of a service that is not
+        three hours old they are most of a ring, and many rings have never held anything else.
         """
         return tuple(_pack(getattr(self, name)) for name in _RINGS)
 
@@ -179,16 +182,29 @@ def _put(ring: _Ring, slot: int, number: int) -> _Ring:
 
 
 def _pack(ring: _Ring) -> bytes:
-    largest = max(ring)
-    typecode = _typecode(largest)
-    if isinstance(ring, bytes) or not largest:
-        return typecode.encode()
-    narrow = ring if typecode == ring.typecode else array(typecode, ring)
-    return typecode.encode() + narrow.tobytes()
+    """Return the numbers' type, the place of the first that is not zero, and them up to the last.
+
+    Of zeros alone nothing is left.
+    """
+    if isinstance(ring, bytes):
+        return b""
+    narrow = ring if ring.itemsize == 1 else array(_typecode(max(ring)), ring)
+    size, raw = narrow.itemsize, narrow.tobytes()
+    end = -(-len(raw.rstrip(b"\0")) // size)
+    if not end:
+        return b""
+    first = (len(raw) - len(raw.lstrip(b"\0"))) // size
+    return _HEAD.pack(narrow.typecode.encode(), first) + raw[first * size : end * size]
 
 
 def _unpack(packed: bytes, length: int) -> _Ring:
-    return array(chr(packed[0]), packed[1:]) if packed[1:] else _zeros(length)
+    if not packed:
+        return _zeros(length)
+    typecode, first = _HEAD.unpack_from(packed)
+    numbers = array(typecode.decode(), packed[_HEAD.size :])
+    ring = array(numbers.typecode, [0]) * length
+    ring[first : first + len(numbers)] = numbers
+    return ring
 
 
 def _typecode(number: int) -> str:

@@ -6,8 +6,9 @@ left out, service by service.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
+import msgspec
 import psycopg
 from msgspec import Struct
 
@@ -16,10 +17,11 @@ from flows.detector import Detector
 from flows.snapshot import DetectorSnapshot
 from sql.services import StoredService, read_services
 from tocsin.detection import SettingsTimeline
+from tocsin.errors import RecoveryDamaged
 from tocsin.settings_versions import SettingsBook
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, array_like=True):
     """Where a service's last record was read.
 
     strays: its records have come from more than one partition of this incarnation of the topic.
@@ -31,11 +33,29 @@ class Place(Struct, frozen=True):
     strays: bool = False
 
 
-class ServiceState(Struct, frozen=True):
+class ServiceState(Struct, frozen=True, array_like=True):
     """What recovery keeps of a service: its detector, and where its last record was read."""
 
     place: Place
     detector: DetectorSnapshot
+
+    def packed(self) -> bytes:
+        """Return the state as bytes: those of all services are in memory at once, twice."""
+        return _encode(self)
+
+    @staticmethod
+    def unpacked(packed: object) -> "ServiceState":
+        """Return the state that was packed. Raises RecoveryDamaged for what is none."""
+        try:
+            return _DECODER.decode(cast("bytes", packed))
+        except (TypeError, msgspec.DecodeError):
+            raise RecoveryDamaged(
+                "the recovery store does not hold states as this version of Tocsin keeps them"
+            ) from None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_DECODER: Final = msgspec.msgpack.Decoder(ServiceState)
 
 
 class KnownService(Struct, frozen=True):

@@ -1,9 +1,9 @@
 """A detector's state as an immutable value: what the dataflow's recovery keeps."""
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import replace
 
 from flows.baseline import Baseline, GuardedBaseline
 from flows.history import History
@@ -13,10 +13,10 @@ from flows.rows import IncidentEvent, IncidentRow, WindowRow
 from flows.windows import Window, Windows
 from tocsin.detection import SettingsTimeline
 
-SNAPSHOT_FORMAT: Final = 4
+SNAPSHOT_FORMAT: Final = 5
 
 
-class OpenWindow(Struct, frozen=True, gc=False):
+class OpenWindow(Struct, frozen=True, gc=False, array_like=True):
     """An open window; its settings are those that the timeline has for it."""
 
     number: int
@@ -26,7 +26,7 @@ class OpenWindow(Struct, frozen=True, gc=False):
     guarded: GuardedBaseline | None
 
 
-class FrozenWindows(Struct, frozen=True, gc=False):
+class FrozenWindows(Struct, frozen=True, gc=False, array_like=True):
     """The windows of a service; `counters` and `columns` in the order of the functions below."""
 
     first: int
@@ -38,26 +38,26 @@ class FrozenWindows(Struct, frozen=True, gc=False):
     changed: tuple[int, ...]
 
 
-class FrozenIncidents(Struct, frozen=True, gc=False):
-    """The incidents of a service, each as the tuple of its fields."""
+class FrozenIncidents(Struct, frozen=True, gc=False, array_like=True):
+    """The incidents of a service, each a copy that nobody changes."""
 
-    open: tuple[object, ...] | None
+    open: Incident | None
     resolved_window: int | None
-    silence: tuple[object, ...] | None
+    silence: Incident | None
     newest_silence: int | None
     changed: tuple[bool, bool]
-    ended: tuple[tuple[object, ...], ...]
+    ended: tuple[Incident, ...]
     events: tuple[IncidentEvent, ...]
 
 
-class Pending(Struct, frozen=True, gc=False):
+class Pending(Struct, frozen=True, gc=False, array_like=True):
     """Rows that were built, but not drained."""
 
     windows: tuple[WindowRow, ...]
     incidents: tuple[IncidentRow, ...]
 
 
-class DetectorSnapshot(Struct, frozen=True, gc=False):
+class DetectorSnapshot(Struct, frozen=True, gc=False, array_like=True):
     """All state of a detector but its settings."""
 
     service_id: str
@@ -116,12 +116,12 @@ def freeze_incidents(incidents: Incidents) -> FrozenIncidents:
     """Return the state of a service's incidents."""
     silences, journal = incidents.silences, incidents.journal
     return FrozenIncidents(
-        open=None if incidents.open is None else astuple(incidents.open),
+        open=_copied(incidents.open),
         resolved_window=incidents.resolved_window,
-        silence=None if silences.open is None else astuple(silences.open),
+        silence=_copied(silences.open),
         newest_silence=silences.newest,
         changed=(incidents.changed, silences.changed),
-        ended=tuple(astuple(incident) for incident in journal.ended),
+        ended=tuple(replace(incident) for incident in journal.ended),
         events=tuple(journal.events),
     )
 
@@ -130,20 +130,18 @@ def thaw_incidents(frozen: FrozenIncidents, service_id: str) -> Incidents:
     """Return the incidents whose state this is."""
     incidents = Incidents(service_id)
     silences, journal = incidents.silences, incidents.journal
-    incidents.open = None if frozen.open is None else _thaw_incident(frozen.open)
+    incidents.open = _copied(frozen.open)
     incidents.resolved_window = frozen.resolved_window
-    if frozen.silence is not None:
-        silences.open = _thaw_incident(frozen.silence)
+    silences.open = _copied(frozen.silence)
     silences.newest = frozen.newest_silence
     incidents.changed, silences.changed = frozen.changed
-    journal.ended = [_thaw_incident(fields) for fields in frozen.ended]
+    journal.ended = [replace(incident) for incident in frozen.ended]
     journal.events = list(frozen.events)
     return incidents
 
 
-def _thaw_incident(fields: tuple[Any, ...]) -> Incident:
-    """Undo `astuple`: the fields are in their order, each of its own type."""
-    return Incident(*fields)
+def _copied(incident: Incident | None) -> Incident | None:
+    return None if incident is None else replace(incident)
 
 
 def _freeze_window(window: Window) -> OpenWindow:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from bench.replay import GUARDED, PLAIN
 from flows.detector import Detector
 from flows.explain import explain
+from flows.known import Place, ServiceState
 from flows.rows import IncidentEvent, Run
 from flows.titles import title
 from tests.unit.detection.service import Service
@@ -107,3 +108,15 @@ def test_a_snapshot_of_another_format_is_refused() -> None:
     snapshot = Service().minutes([1, 2]).detector.snapshot()
     with pytest.raises(RecoveryDamaged, match="snapshots of format 1"):
         Detector.restore(replace(snapshot, format=1), GUARDED)
+
+
+def state() -> ServiceState:
+    return ServiceState(Place(1, 2, 3), Service().minutes([1, 2]).detector.snapshot())
+
+
+@pytest.mark.parametrize(
+    "kept", [state(), b"", b"x", state().packed()[:-1], state().packed() + b"x"]
+)
+def test_what_is_no_packed_state_is_refused(kept: object) -> None:
+    with pytest.raises(RecoveryDamaged, match="as this version of Tocsin keeps them"):
+        ServiceState.unpacked(kept)

@@ -60,6 +60,11 @@ def test_a_history_of_zeros_is_restored_at_its_own_lengths() -> None:
     assert restored.total_of(3 * LENGTH - 1) == 6
 
 
+def test_the_snapshot_of_a_young_service_leaves_out_the_time_before_it() -> None:
+    runs = list(closed_runs(synthetic_series()["edge-proxy"][:30]))
+    assert snapshot_bytes(full_detector("service", runs)) < 600
+
+
 def test_a_service_at_full_history_takes_less_than_8_kb() -> None:
     runs = list(closed_runs(synthetic_series()["edge-proxy"][:MINUTES]))
     detectors = [full_detector(f"service-{number}", runs) for number in range(3)]

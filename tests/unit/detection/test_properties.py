@@ -1,6 +1,5 @@
 """What holds for every stream: cutting, snapshots, rebuilding and early verdicts change nothing."""
 
-import pickle
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from msgspec.structs import replace
 
 from bench.replay import Tables
 from flows.detector import Detector
+from flows.known import Place, ServiceState
 from flows.rows import IncidentRow, WindowRow
 from tests.unit.detection.reference import Reference
 from tests.unit.detection.streams import (
@@ -192,8 +192,9 @@ def test_a_snapshot_at_any_point_changes_nothing(
         if drained or offset % 3 == 0:
             mine.write(kept.drain())
             theirs.write(restored.drain())
-        pickled = pickle.dumps(restored.snapshot())
-        restored = Detector.restore(pickle.loads(pickled), timeline)
+        state = ServiceState(Place(1, 2, offset), restored.snapshot())
+        assert ServiceState.unpacked(state.packed()) == state
+        restored = Detector.restore(ServiceState.unpacked(state.packed()).detector, timeline)
     finish(kept, stream, mine)
     finish(restored, stream, theirs)
     assert mine.windows == theirs.windows
