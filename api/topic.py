@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import client_config
+from tocsin.topics import client_config, id_of
 
 _MARGIN_S = 1.0
 
@@ -43,4 +43,4 @@ class Topic:
             raise BrokerError("Kafka does not answer") from None
         except Late:
             raise BrokerError("Kafka does not answer") from None
-        return str(found.topic_id)
+        return id_of(found)

@@ -1,5 +1,7 @@
 """Both brokers start, stop, pause, fail and leave nothing behind; Apache Kafka keeps its topics."""
 
+import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -8,14 +10,17 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewTopic, Uuid
 
+from api.topic import Topic
 from stack import brokers, kafka_jars
 from stack.broker import Broker, LightBroker
 from stack.errors import StackError
 from stack.kafka import KafkaBroker
 from stack.ports import LOOPBACK, free_port
 from stack.processes import descendants, is_running
+from tests.integration.conftest import Line
+from tocsin.topics import admin_client, describe_topic
 
 
 @pytest.fixture(params=brokers.NAMES)
@@ -152,3 +157,25 @@ def test_jars_are_copied_whole_or_not_at_all(
         kafka_jars.fetch()
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "tocsin").iterdir()] == ["kafka.lock"]
+
+
+def ids_in_memory() -> int:
+    return sum(isinstance(one, Uuid) for one in gc.get_objects())
+
+
+def test_who_asks_for_a_topic_again_and_again_keeps_no_answer(line: Line) -> None:
+    settings = line.settings
+    admin = admin_client(settings)
+    answered = {describe_topic(settings, settings.topic, admin=admin)[0]}
+    former = ids_in_memory()
+    for _ in range(20):
+        answered.add(describe_topic(settings, settings.topic, admin=admin)[0])
+
+    async def ask() -> None:
+        topic = Topic(settings)
+        for _ in range(20):
+            answered.add(await topic.ask(10))
+
+    asyncio.run(ask())
+    assert len(answered) == 1
+    assert ids_in_memory() == former
