@@ -152,9 +152,10 @@ class BoundedProtocol(HttpProtocol):
             self._flush()
 
     def close_if_idle(self) -> bool:
-        """Close unless a request is answered, or has come: it is looked at in the next turn.
+        """Close unless a request is being answered, or has been read.
 
-        Sanic closes for one that has come so, and still handles it: nobody hears of its end.
+        Until the next turn of the loop, in which it is looked at, Sanic counts the connection as
+        idle: it would close it, handle the request and answer nobody.
         """
         return not self.recv_buffer and super().close_if_idle()
 

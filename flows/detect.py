@@ -145,8 +145,6 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, bytes | None]):
     state: a `ServiceState`, packed.
     """
 
-    __slots__ = ("_book", "_books", "_detector", "_known", "_place")  # every service has one
-
     def __init__(self, books: Books, known: Known, state: bytes | None) -> None:
         self._books = books
         self._known = known

@@ -159,8 +159,9 @@ class Detector:
         return outcome
 
     def snapshot(self) -> DetectorSnapshot:
-        """Return the whole state, immutable and picklable, with what has not been drained."""
+        """Return the whole state, with what has not been drained; nobody changes it any more."""
         return DetectorSnapshot(
+            format=SNAPSHOT_FORMAT,
             service_id=self.service_id,
             offset=self.offset,
             windows=None if self._windows is None else freeze_windows(self._windows),

@@ -41,20 +41,20 @@ class ServiceState(Struct, frozen=True, array_like=True):
 
     def packed(self) -> bytes:
         """Return the state as bytes: those of all services are in memory at once, twice."""
-        return _encode(self)
+        return _ENCODER.encode(self)
 
     @staticmethod
     def unpacked(packed: object) -> "ServiceState":
         """Return the state that was packed. Raises RecoveryDamaged for what is none."""
         try:
             return _DECODER.decode(cast("bytes", packed))
-        except (TypeError, msgspec.DecodeError):
+        except (TypeError, UnicodeDecodeError, msgspec.DecodeError):
             raise RecoveryDamaged(
                 "the recovery store does not hold states as this version of Tocsin keeps them"
             ) from None
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(ServiceState)
 
 

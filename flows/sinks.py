@@ -248,9 +248,9 @@ def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
         with conn.transaction():
             # Some at a time: as parameters and as JSON they take six times what they take as rows.
             rows = iter(ledger.windows.values())
-            while some := list(islice(rows, _ROWS_AT_ONCE)):
-                writer.upsert_windows(conn, detection_rows.windows(some))
-            # First: what follows is then told of an open incident, and may resolve it again.
+            while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+                writer.upsert_windows(conn, detection_rows.windows(chunk))
+            # Before incidents: what follows is told of an open one then, and may resolve it again.
             writer.reopen_incidents(conn, detection_rows.renewals(ledger.events))
             writer.upsert_incidents(conn, detection_rows.incidents(ledger.incidents.values()))
             writer.insert_incident_events(conn, detection_rows.events(ledger.events))

@@ -1,4 +1,4 @@
-"""A detector's state as an immutable value: what the dataflow's recovery keeps."""
+"""A detector's state as a value that nobody changes: what the dataflow's recovery keeps."""
 
 from typing import Final
 
@@ -60,12 +60,12 @@ class Pending(Struct, frozen=True, gc=False, array_like=True):
 class DetectorSnapshot(Struct, frozen=True, gc=False, array_like=True):
     """All state of a detector but its settings."""
 
+    format: int
     service_id: str
     offset: int | None
     windows: FrozenWindows | None
     incidents: FrozenIncidents
     pending: Pending
-    format: int = SNAPSHOT_FORMAT
 
 
 def freeze_windows(windows: Windows) -> FrozenWindows:

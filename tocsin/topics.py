@@ -27,8 +27,8 @@ _SOCKET_TIMEOUT_MS = 10_000
 _RECONNECT_MAX_MS = 1_000
 _BOOTSTRAP_AGAIN_MS = 10_000
 _NAMED_MAX = 10
-_HOLDERS: Final = 3
-"""Of a topic's id: its description, the name of it in `id_of`, and the call that counts them."""
+_HOLDERS: Final = 2
+"""Of a topic's id: its description, and the call that counts them."""
 
 
 def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
@@ -113,10 +113,10 @@ def id_of(topic: TopicDescription) -> str:
     confluent-kafka (2.16) never lets go of an id that it gives, 100 bytes each time: a flow, which
     asks after every batch, grew by 12 MB an hour. It is let go of here, where that is so.
     """
-    topic_id = topic.topic_id
-    if getrefcount(topic_id) > _HOLDERS:
-        pythonapi.Py_DecRef(py_object(topic_id))
-    return str(topic_id)
+    # By no name of its own, which a debugger would hold, too.
+    if getrefcount(topic.topic_id) > _HOLDERS:
+        pythonapi.Py_DecRef(py_object(topic.topic_id))
+    return str(topic.topic_id)
 
 
 @contextmanager

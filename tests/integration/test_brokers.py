@@ -19,6 +19,7 @@ from stack.errors import StackError
 from stack.kafka import KafkaBroker
 from stack.ports import LOOPBACK, free_port
 from stack.processes import descendants, is_running
+from stack.waiting import wait_until
 from tests.integration.conftest import Line
 from tocsin.topics import admin_client, describe_topic
 
@@ -167,6 +168,7 @@ def test_who_asks_for_a_topic_again_and_again_keeps_no_answer(line: Line) -> Non
     settings = line.settings
     admin = admin_client(settings)
     answered = {describe_topic(settings, settings.topic, admin=admin)[0]}
+    gc.collect()
     former = ids_in_memory()
     for _ in range(20):
         answered.add(describe_topic(settings, settings.topic, admin=admin)[0])
@@ -178,4 +180,5 @@ def test_who_asks_for_a_topic_again_and_again_keeps_no_answer(line: Line) -> Non
 
     asyncio.run(ask())
     assert len(answered) == 1
-    assert ids_in_memory() == former
+    # The thread that brought the last answer may still hold it.
+    wait_until(lambda: ids_in_memory() <= former, "no id is kept", deadline_s=10)

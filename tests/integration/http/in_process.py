@@ -22,5 +22,7 @@ async def served(
     )
     await server.startup()
     await server.start_serving()
-    yield port
-    await server.close()
+    try:
+        yield port
+    finally:
+        await server.close()

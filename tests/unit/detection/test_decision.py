@@ -110,12 +110,20 @@ def test_a_snapshot_of_another_format_is_refused() -> None:
         Detector.restore(replace(snapshot, format=1), GUARDED)
 
 
-def state() -> ServiceState:
+def some_state() -> ServiceState:
     return ServiceState(Place(1, 2, 3), Service().minutes([1, 2]).detector.snapshot())
 
 
 @pytest.mark.parametrize(
-    "kept", [state(), b"", b"x", state().packed()[:-1], state().packed() + b"x"]
+    "kept",
+    [
+        some_state(),
+        b"",
+        b"x",
+        some_state().packed()[:-1],
+        some_state().packed() + b"x",
+        some_state().packed().replace(b"service", b"\xffervice"),
+    ],
 )
 def test_what_is_no_packed_state_is_refused(kept: object) -> None:
     with pytest.raises(RecoveryDamaged, match="as this version of Tocsin keeps them"):

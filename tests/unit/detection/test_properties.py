@@ -186,6 +186,7 @@ def test_a_snapshot_at_any_point_changes_nothing(
 ) -> None:
     kept, restored = Detector("service", timeline), Detector("service", timeline)
     mine, theirs = Tables(), Tables()
+    states: list[tuple[ServiceState, bytes]] = []
     for offset, tally in enumerate(stream):
         kept.apply(tally.run(offset))
         restored.apply(tally.run(offset))
@@ -193,10 +194,12 @@ def test_a_snapshot_at_any_point_changes_nothing(
             mine.write(kept.drain())
             theirs.write(restored.drain())
         state = ServiceState(Place(1, 2, offset), restored.snapshot())
+        states.append((state, state.packed()))
         assert ServiceState.unpacked(state.packed()) == state
-        restored = Detector.restore(ServiceState.unpacked(state.packed()).detector, timeline)
+        restored = Detector.restore(state.detector, timeline)
     finish(kept, stream, mine)
     finish(restored, stream, theirs)
+    assert all(state.packed() == packed for state, packed in states)
     assert mine.windows == theirs.windows
     assert mine.incidents == theirs.incidents
     assert mine.events == theirs.events
