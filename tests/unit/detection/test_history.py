@@ -1,6 +1,6 @@
 """What a history takes in it gives back, at any width of its rings, and it stays small."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.detector_memory import (
@@ -51,6 +51,7 @@ def test_numbers_of_any_width_are_kept_exactly(windows: list[Closed]) -> None:
 
 
 @given(windows=WINDOWS)
+@example([(1, 1, (1, 1, 1, 1), 1, 1), *[(0, 0, (0, 0, 0, 0), 0, 0)] * LENGTH])
 @settings(deadline=None, derandomize=True)
 def test_histories_of_the_same_windows_have_the_same_columns(windows: list[Closed]) -> None:
     """Whatever came before: candidates of a backtest are compared by them."""
