@@ -1,6 +1,7 @@
 """Bytewax steps: batches are cut into runs, and each service's detector is fed with its own."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -139,7 +140,31 @@ class OneBook:
         return self._book
 
 
-class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, bytes | None]):
+class StateAsOfNow:
+    """A service's state, packed when it is pickled, or before it changes if that comes first.
+
+    When an epoch ends Bytewax asks all services for theirs, and pickles one after the other only
+    then. Packed at once, each would be in memory twice.
+    """
+
+    __slots__ = ("_pack", "_packed")
+
+    def __init__(self, pack: Callable[[], bytes]) -> None:
+        self._pack = pack
+        self._packed: bytes | None = None
+
+    def settle(self) -> bytes:
+        """Return the state, packed; it is kept from now on as it is."""
+        if self._packed is None:
+            self._packed = self._pack()
+        return self._packed
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        """Pickle as the packed state itself."""
+        return bytes, (self.settle(),)
+
+
+class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, StateAsOfNow | None]):
     """The detector of one service; made when its first record comes, for only that names it.
 
     state: a `ServiceState`, packed.
@@ -149,11 +174,14 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, bytes | None]):
         self._books = books
         self._known = known
         self._detector: Detector | None = None
+        self._asked_for: StateAsOfNow | None = None
         if state is not None:
             self._restore(ServiceState.unpacked(state))
 
     def on_batch(self, values: list[ServiceRuns]) -> tuple[Iterable[Changes], bool]:
         """Apply the runs in order and give out, once, all that they changed."""
+        if self._asked_for is not None:
+            self._asked_for.settle()
         detector = self._ready(values)
         for value in values:
             for run in self._in_order(value, detector):
@@ -165,11 +193,15 @@ class DetectLogic(StatefulBatchLogic[ServiceRuns, Changes, bytes | None]):
                 detector.advance(value.advance_ms)
         return [Changes(self._place, detector.drain())], StatefulBatchLogic.RETAIN
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> StateAsOfNow | None:
         """Return the state as it is now."""
-        if self._detector is None:
-            return None
-        return ServiceState(self._place, self._detector.snapshot()).packed()
+        if self._detector is not None:
+            self._asked_for = StateAsOfNow(partial(self._packed, self._detector))
+        return self._asked_for
+
+    def _packed(self, detector: Detector) -> bytes:
+        self._asked_for = None
+        return ServiceState(self._place, detector.snapshot()).packed()
 
     def _restore(self, state: ServiceState) -> Detector:
         self._place = state.place
