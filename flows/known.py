@@ -40,7 +40,7 @@ class ServiceState(Struct, frozen=True, array_like=True):
     detector: DetectorSnapshot
 
     def packed(self) -> bytes:
-        """Return the state as bytes: those of all services are in memory at once, twice."""
+        """Return the state as few bytes: those of all services are in memory at once."""
         return _ENCODER.encode(self)
 
     @staticmethod

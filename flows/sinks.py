@@ -246,7 +246,7 @@ class _DetectionPart(StatefulSinkPartition[Changes | Progress, None]):
 def _commit_ledgers(conn: psycopg.Connection, ledgers: list[_Ledger]) -> None:
     for ledger in ledgers:
         with conn.transaction():
-            # Some at a time: as parameters and as JSON they take six times what they take as rows.
+            # Some at a time: as parameters and as JSON they take several times their own memory.
             rows = iter(ledger.windows.values())
             while chunk := list(islice(rows, _ROWS_AT_ONCE)):
                 writer.upsert_windows(conn, detection_rows.windows(chunk))

@@ -83,7 +83,7 @@ if sys.argv[1] == "-m":
     tempfile.mkstemp()
     with open(os.environ["STARTED"], "w") as started:
         started.write("venv")
-    time.sleep(60)
+    time.sleep(60)  # an installation that takes long; the test interrupts it
 """
 
 
