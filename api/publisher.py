@@ -148,12 +148,16 @@ class Publisher:
             await asyncio.sleep(WATCH_S)
 
     async def stop(self) -> None:
-        """Wait, as long as a publish may take, until all that was sent is settled; then end."""
+        """Wait, as long as a publish may take, until all that was sent is settled; then end.
+
+        Whoever waited for it goes on first.
+        """
         if self._timer is None:
             return
         end = self._loop.time() + self._timeout_s + 1
         while self._records and self._loop.time() < end:  # noqa: ASYNC110 (as the poll does)
             await asyncio.sleep(_BUSY_POLL_S)
+        await asyncio.sleep(0)  # what was settled in this turn wakes whoever waited for it
         self._timer.cancel()
         self._timer = None
         if self._watch is not None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from api.publisher import Publisher
+from api.publisher import _BUSY_POLL_S, Publisher
 from stack.broker import Broker
+from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, read_topic
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
@@ -115,6 +116,26 @@ def test_stop_waits_for_what_was_sent(settings: Settings) -> None:
 
     asyncio.run(work())
     assert len(values(settings)) == 1000
+
+
+def test_stop_lets_whoever_waited_go_on_first(settings: Settings) -> None:
+    create_topics(settings)
+
+    def settle_in_the_turn_of_the_next_look(publisher: Publisher) -> None:
+        publisher._poll_in(_BUSY_POLL_S)
+        wait_until(lambda: values(settings) == [b"v"], "the record stored", deadline_s=WAIT_S)
+
+    async def work() -> None:
+        publisher = Publisher(settings)
+        publisher.start()
+        await publisher.require_topic(5)
+        sent = asyncio.create_task(publisher.publish([(b"k", b"v")]))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(settle_in_the_turn_of_the_next_look, publisher)
+        await publisher.stop()
+        assert sent.done()
+
+    asyncio.run(work())
 
 
 def test_topic_is_never_made_by_producing_to_it(
