@@ -63,14 +63,18 @@ _START_S = 0.01
 
 
 class App(Sanic[Config, SimpleNamespace]):
-    """Sanic, except that it hears a signal to stop that comes while it starts.
+    """Sanic, except that it may be told to stop while it starts, and more than once.
 
-    Sanic would end the step of its start that the loop is at, and with luck serve on for ever.
+    Sanic would end the step of its start that the loop is at, and with luck serve on for ever; or
+    end the step of its end, and leave what it still answers.
     """
 
     def stop(self, terminate: bool = True, unregister: bool = False) -> None:
         """Stop, at once or as soon as the loop runs for good."""
+        if self.state.is_stopping:
+            return
         if self.state.is_running:
+            self.state.is_stopping = True
             super().stop(terminate, unregister)
         else:
             self.loop.call_later(_START_S, self.stop, terminate, unregister)

@@ -196,4 +196,6 @@ class BoundedProtocol(HttpProtocol):
             self._receiving, self._receiving_since = (number, is_head), now
         received = 0 if is_head else (stream.request_bytes or 0) - (stream.request_bytes_left or 0)
         allowed_s = self.request_timeout * (1 + received / BODY_BYTES_A_TIMEOUT)
-        return bool(now - self._receiving_since > allowed_s)
+        # What has come and is looked at in this turn of the loop is not late, but we may be.
+        is_awaited = self._more is not None and not self._more.done()
+        return is_awaited and bool(now - self._receiving_since > allowed_s)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
@@ -70,29 +70,26 @@ class _Workers:
     def __init__(self, settings: Settings, socks: Sequence[socket.socket]) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._socks = socks
+        self._told, self._telling = spawn.Pipe(duplex=False)
         self._processes = [
-            spawn.Process(target=_work, args=(settings, sock), name=f"api-{number}")
+            spawn.Process(target=_work, args=(settings, sock, self._told), name=f"api-{number}")
             for number, sock in enumerate(socks)
         ]
-        self._unasked: list[SpawnProcess] = []
         self._stopping = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
 
     def run(self) -> None:
         """Start all and wait for their end. Raises WorkerEnded when one ends unasked."""
-        for process, sock in zip(self._processes, self._socks, strict=True):
-            if self._stopping:
-                break
-            process.start()
-            sock.close()  # the worker has it by now, and alone says when it listens no more
-            self._unasked.append(process)
-        started = [process for process in self._processes if process.pid is not None]
-        if self._stopping:  # the signal may have come between a start and its noting down
-            self._terminate()
-        over = wait([process.sentinel for process in started])
+        with self._telling:
+            for process, sock in zip(self._processes, self._socks, strict=True):
+                if self._stopping:
+                    break
+                process.start()
+                sock.close()  # the worker has it by now, and alone says when it listens no more
+            started = [process for process in self._processes if process.pid is not None]
+            over = wait([self._told, *[process.sentinel for process in started]])
         ended = [] if self._stopping else [one for one in started if one.sentinel in over]
-        self._terminate()
         for process in started:
             process.join()
         if ended:
@@ -102,12 +99,8 @@ class _Workers:
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
-        self._terminate()
-
-    def _terminate(self) -> None:
-        # Once each: a second signal would cut short what a worker still answers.
-        while self._unasked:
-            self._unasked.pop().terminate()
+        # A signal to a worker might come while it takes none; and a second one would end it.
+        self._telling.close()
 
 
 def _how_it_ended(process: SpawnProcess) -> str:
@@ -116,32 +109,49 @@ def _how_it_ended(process: SpawnProcess) -> str:
     return f"a worker of the API (process {process.pid}) ended {how}"
 
 
-def _work(settings: Settings, sock: socket.socket) -> None:
-    """Serve as one of several processes, and not longer than their parent lives."""
+def _work(settings: Settings, sock: socket.socket, told: Connection) -> None:
+    """Serve as one of several processes, until their parent closes its end of `told`, or ends."""
     os.setpgrp()  # Ctrl-C reaches the first process, which tells the others
     configure_logging(settings, name_request)
     app = create_app(settings=settings, name=_NAME)
-    app.after_server_start(_end_with_parent)
-    _serve(app, sock)
 
+    async def listen_to_parent(app: App) -> None:
+        app.loop.add_reader(told.fileno(), stop)
 
-async def _end_with_parent(app: App) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        app.loop.add_reader(parent.sentinel, partial(_parent_ended, app, parent.sentinel))
+    def stop() -> None:
+        app.loop.remove_reader(told.fileno())
+        app.stop(terminate=False)
 
-
-def _parent_ended(app: App, sentinel: int) -> None:
-    app.loop.remove_reader(sentinel)
-    app.stop(terminate=False)
+    app.after_server_start(listen_to_parent)
+    if not told.poll():
+        _serve(app, sock)
 
 
 def _serve(app: App, sock: socket.socket) -> None:
     app.before_server_start(_set_apart)  # after those of `create_app`
+    app.after_server_start(_hear_signals)
     # As many connections as the system lets us have: each takes a descriptor.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    app.run(sock=sock, single_process=True, motd=False, backlog=_BACKLOG, protocol=BoundedProtocol)
+    app.run(
+        sock=sock,
+        single_process=True,
+        motd=False,
+        backlog=_BACKLOG,
+        protocol=BoundedProtocol,
+        register_sys_signals=False,
+    )
+
+
+async def _hear_signals(app: App) -> None:
+    """Stop at a signal, also one that comes while the loop does not run, as between its steps."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        app.loop.call_soon_threadsafe(app.stop, False)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 async def _set_apart(_app: App) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.serve import _Workers
 from stack.ports import free_port
 from stack.processes import descendants, is_running
 from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import assert_problem, record
+from tocsin.settings import Settings
 from tocsin.topics import create_topics
 
 
@@ -112,8 +114,11 @@ def answered(clients: list[socket.socket]) -> int:
     return len(select.select(clients, [], [], 0)[0])
 
 
-def test_api_that_is_told_to_end_while_it_starts_ends(make_api: Callable[..., Api]) -> None:
-    api = make_api()
+@pytest.mark.parametrize("told", ["step", "between"])
+def test_api_that_is_told_to_end_while_it_starts_ends(
+    make_api: Callable[..., Api], told: str
+) -> None:
+    api = make_api(TOLD=told)
     api.program = ("-m", "tests.integration.http.told_early")
     assert api.launch().popen.wait(WAIT_S) == 0
     assert "Traceback" not in api.log.read_text()
@@ -136,6 +141,27 @@ def test_url_that_is_told_can_be_asked(make_api: Callable[..., Api], workers: in
     url = re.findall(r"url=(\S+)", api.log.read_text())[0]
     assert httpx.get(f"{url}/healthz", timeout=WAIT_S, trust_env=False).is_success
     assert process.stop() == 0
+
+
+def test_workers_end_when_they_are_told_to_while_they_take_no_signal(
+    make_api: Callable[..., Api],
+) -> None:
+    api = make_api(TOCSIN_API_WORKERS="2")
+    api.program = ("-m", "tests.integration.http.deaf")
+    process = api.launch()
+    wait_until(lambda: ready(api) == 2, "both workers are ready", deadline_s=WAIT_S)
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(WAIT_S) == 0
+
+
+def test_workers_end_when_they_are_told_to_before_the_first_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # it stays that of the tests
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        workers = _Workers(Settings(), [sock])
+        workers._stop(signal.SIGTERM, None)
+        workers.run()
 
 
 def test_workers_live_and_end_together(make_api: Callable[..., Api]) -> None:

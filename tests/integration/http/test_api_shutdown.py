@@ -1,26 +1,20 @@
 """The end of the API under load: whatever reached Kafka is answered, and then it is over."""
 
-import asyncio
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pytest
-from sanic import HTTPResponse, Request, Sanic
-from sanic.response import text
 
-from api.connections import ApiRequest, BoundedProtocol
-from stack.ports import LOOPBACK
 from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
-from tests.integration.http.in_process import served
 from tests.integration.http.test_api_ingest import record
-from tests.integration.http.test_api_process import ready
+from tests.integration.http.test_api_process import ready, workers_of
 from tocsin.topics import create_topics
 
 CLIENTS = 8
@@ -109,36 +103,10 @@ def test_api_that_is_told_to_end_takes_no_connection_while_it_answers_what_it_to
         client.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 100")
         process.send_signal(signal.SIGTERM)
+        for worker in workers_of(api):  # as systemd does
+            os.kill(worker, signal.SIGTERM)
         wait_until(is_refused, "nobody is let in any more", deadline_s=WAIT_S, every_s=0.01)
         assert process.poll() is None
         client.sendall(body)
         assert client.recv(4096).startswith(b"HTTP/1.1 202")
     assert process.wait(WAIT_S) == 0
-
-
-class EndsAsARequestComes(BoundedProtocol):
-    """A connection that is asked to close, if it idles, before the loop turns to what has come."""
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.close_if_idle()
-
-
-def test_request_that_comes_as_the_api_ends_is_answered() -> None:
-    app: Sanic[Any, Any] = Sanic("ends", request_class=ApiRequest, configure_logging=False)
-
-    @app.get("/")
-    async def take(_request: Request) -> HTTPResponse:
-        for _ in range(10):  # turns of the loop, as one that waits for Kafka lets go by
-            await asyncio.sleep(0)
-        return text("taken")
-
-    async def ask() -> bytes:
-        async with served(app, EndsAsARequestComes) as port:
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            answer = await reader.read()
-            writer.close()
-        return answer
-
-    assert asyncio.run(ask()).endswith(b"taken")

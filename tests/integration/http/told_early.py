@@ -1,26 +1,34 @@
-"""Tocsin, told to end at the worst moment: `python -m tests.integration.http.told_early api`."""
+"""Tocsin, told to end at the worst moment: `python -m tests.integration.http.told_early api`.
+
+TOLD: in a "step" of its start, or "between" the last one and the loop's run for good.
+"""
 
 import os
 import signal
-from typing import Any
 from unittest.mock import patch
 
 from api import serve
-from api.app import App, create_app
+from api.app import App
 from tocsin.cli import main
 
+_hear_signals = serve._hear_signals
+_set_serving = App.set_serving
 
-def create_app_that_is_told(**arguments: Any) -> App:
-    """Have the API told to end when it has its handlers of signals, but does not run yet."""
-    app = create_app(**arguments)
 
-    async def tell(_app: App) -> None:
+async def hear_one_at_once(app: App) -> None:
+    await _hear_signals(app)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def be_told_and_serve(app: App, serving: bool) -> None:
+    if serving:
         os.kill(os.getpid(), signal.SIGTERM)
-
-    app.after_server_start(tell)
-    return app
+    _set_serving(app, serving)
 
 
 if __name__ == "__main__":
-    with patch.object(serve, "create_app", create_app_that_is_told):
-        main()
+    if os.environ["TOLD"] == "step":
+        patch.object(serve, "_hear_signals", hear_one_at_once).start()
+    else:
+        patch.object(App, "set_serving", be_told_and_serve).start()
+    main()
