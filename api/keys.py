@@ -116,19 +116,33 @@ class KeyRing:
         return known.found.key
 
     def forget(self, key_id: str) -> None:
-        """Look a key up before it is believed again."""
+        """Look a key up before it is believed again; what is being looked up may be as old."""
         self._known.pop(key_id, None)
+        self._lookups.pop(key_id, None)
 
     async def _look_up(self, key_id: str) -> _Known:
         task = self._lookups.get(key_id)
         if task is None:
             task = asyncio.create_task(self._ask(key_id))
             self._lookups[key_id] = task
-            task.add_done_callback(lambda _: self._lookups.pop(key_id, None))
         # A client that leaves must not end the lookup of the others.
         return await asyncio.shield(task)
 
     async def _ask(self, key_id: str) -> _Known:
+        """Look a key up, and keep the answer unless the key is to be forgotten meanwhile."""
+        try:
+            known = await self._found(key_id)
+        finally:
+            is_wanted = self._lookups.get(key_id) is asyncio.current_task()
+            if is_wanted:
+                del self._lookups[key_id]
+        if is_wanted:
+            if len(self._known) >= _KNOWN_MAX:
+                self._forget()
+            self._known[key_id] = known
+        return known
+
+    async def _found(self, key_id: str) -> _Known:
         # Fresh from when it was asked: the answer may be as old.
         fresh_until = self._clock() + FRESH_S
         try:
@@ -138,13 +152,8 @@ class KeyRing:
             if known is None:
                 raise
             log.warning("keys", error="the database is away, a known key is still taken")
-            known.fresh_until = self._clock() + FRESH_S
-            return known
-        if len(self._known) >= _KNOWN_MAX:
-            self._forget()
-        known = _Known(None if row is None else _good(row), fresh_until)
-        self._known[key_id] = known
-        return known
+            return _Known(known.found, self._clock() + FRESH_S)
+        return _Known(None if row is None else _good(row), fresh_until)
 
     def _forget(self) -> None:
         """Make room: guessed ids go, good keys stay."""

@@ -13,7 +13,7 @@ from api.accounts import create_key
 from api.key_use import KeyUse
 from api.keys import FRESH_S, KeyRing
 from api.problems import Refusal
-from sql.keys import KeyTable
+from sql.keys import GoodKeyRow, KeyTable
 from sql.reader import Reader
 from tests.integration.http.test_api_outages import database_away
 from tocsin.errors import AlreadyExists, SettingsError, StorageError
@@ -89,6 +89,45 @@ def test_revoked_key_ends_when_it_is_no_longer_fresh(
             await ring.require(request)
 
     run(work)
+
+
+class SlowTable(KeyTable):
+    """Answers of a key when it is told to, with what it read before."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self.has_read = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def find_good(self, key_id: str) -> GoodKeyRow | None:
+        row = await super().find_good(key_id)
+        self.has_read.set()
+        await self.may_answer.wait()
+        return row
+
+
+def test_key_that_was_looked_up_before_it_was_revoked_is_not_believed(settings: Settings) -> None:
+    request = carrying(create_key(settings, "shipper"))
+
+    async def work() -> None:
+        reader = Reader(settings.database_url)
+        await reader.open()
+        table = SlowTable(reader)
+        ring = KeyRing(table, KeyUse(table))
+        early = asyncio.create_task(ring.require(request))
+        await table.has_read.wait()
+        await asyncio.to_thread(revoke, settings)
+        ring.forget(early_id := request.headers["x-api-key"].split("_")[1])
+        late = asyncio.create_task(ring.require(request))
+        await asyncio.sleep(0)
+        table.may_answer.set()
+        assert (await early).id == early_id
+        for asked in (late, ring.require(request)):
+            with pytest.raises(Refusal, match="revoked"):
+                await asked
+        await reader.close()
+
+    asyncio.run(work())
 
 
 def test_known_key_outlives_its_freshness_only_while_the_database_is_away(
