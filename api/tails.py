@@ -107,7 +107,8 @@ class Tails:
         self._topic: Topic | None = None
         self._topic_id = ""
         self._watch: asyncio.Task[None] | None = None
-        self._away = False
+        self._away = ""
+        """Why Kafka is away, where it is."""
         self._closed = False
         self._changing: asyncio.Lock
         self._loop: asyncio.AbstractEventLoop
@@ -140,6 +141,8 @@ class Tails:
             async with self._changing:
                 if self._source is None:
                     await self._begin()
+                elif self._away:
+                    tail.notice(event("away", {"detail": self._away}))
             yield tail
         finally:
             self._tails = tuple(other for other in self._tails if other is not tail)
@@ -171,7 +174,7 @@ class Tails:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        self._away = False
+        self._away = ""
 
     async def _watch_topic(self, topic: Topic) -> None:
         """Tell when Kafka is away and back, and follow a topic that was made anew."""
@@ -183,20 +186,24 @@ class Tails:
             except BrokerError as error:
                 if not self._away:
                     self._tell("away", {"detail": str(error)})
-                self._away = True
+                self._away = str(error)
             else:
                 if self._away:
                     self._tell("back", {})
-                self._away = False
+                self._away = ""
 
     async def _follow(self, topic_id: str) -> None:
         """Begin anew on a topic that is another, or where the source has ended."""
         source = self._source
-        if source is None or (topic_id == self._topic_id and source.is_reading):
-            return
-        source.stop()
+        if source is not None:
+            if topic_id == self._topic_id and source.is_reading:
+                return
+            # Where the next can't begin, whoever comes is not to take this one for one that reads.
+            source.stop()
+            self._source = None
         async with self._changing:
-            await self._begin()
+            if self._source is None:
+                await self._begin()
 
     def _tell(self, name: str, content: dict[str, str]) -> None:
         for tail in self._tails:

@@ -16,10 +16,14 @@ from confluent_kafka import Producer
 
 from api.log_filters import LogFilter
 from api.tail_source import Arrived, TailSource
-from api.tails import BYTES_WAITING_MAX, RECORDS_WAITING_MAX, EndReason, Tail
+from api.tails import BYTES_WAITING_MAX, RECORDS_WAITING_MAX, EndReason, Tail, Tails
+from stack.broker import Broker
 from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import assert_problem
+from tocsin.errors import BrokerError
+from tocsin.settings import Settings
+from tocsin.topics import create_topics
 
 Event = tuple[str, Any]
 
@@ -262,6 +266,58 @@ def test_tail_ends_after_what_waits() -> None:
     text, has_ended = tail.take(1)
     assert text.startswith(b"2event: end\n")
     assert has_ended
+
+
+def test_tail_is_told_that_kafka_is_away_and_back(
+    own_broker: Broker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.tails.WATCH_S", 0.05)
+    monkeypatch.setattr("api.tails._ASK_S", 0.5)
+    settings = Settings(kafka_bootstrap=own_broker.bootstrap, topic=unique_name("logs"))
+    create_topics(settings)
+
+    async def work() -> None:
+        tails = Tails(settings)
+        tails.start()
+        async with tails.watching(LogFilter()) as early:
+            own_broker.pause()
+            assert b"event: away" in await next_of(early)
+            async with tails.watching(LogFilter()) as late:
+                assert b"event: away" in await next_of(late)
+                own_broker.resume()
+                assert b"event: back" in await next_of(late)
+            assert b"event: back" in await next_of(early)
+        tails.stop()
+
+    asyncio.run(work())
+
+
+async def next_of(tail: Tail) -> bytes:
+    await tail.wait(WAIT_S)
+    return tail.take(1 << 30)[0]
+
+
+def test_source_that_ended_is_nobodys_source(
+    own_broker: Broker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.tails._ASK_S", 0.5)
+    settings = Settings(kafka_bootstrap=own_broker.bootstrap, topic=unique_name("logs"))
+    create_topics(settings)
+
+    async def work() -> None:
+        tails = Tails(settings)
+        tails.start()
+        async with tails.watching(LogFilter()):
+            own_broker.pause()
+            with pytest.raises(BrokerError):
+                await tails._follow("another")
+            with pytest.raises(BrokerError):
+                async with tails.watching(LogFilter()):
+                    pass
+            own_broker.resume()
+        tails.stop()
+
+    asyncio.run(work())
 
 
 def test_source_that_falls_behind_leaps_to_the_end_and_counts(api: Api, service: str) -> None:
