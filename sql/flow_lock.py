@@ -17,6 +17,7 @@ log = structlog.get_logger()
 _SQL = statements("flow_lock")
 _WAIT_S = 30
 """Longer than the server takes to notice that a holder is gone."""
+_LAST_WORD_S = 1.0
 _BEAT_S = 4.0
 """The server ends a session in which nothing is heard for 15 s."""
 
@@ -57,8 +58,7 @@ def only_flow(
         yield
     finally:
         lock.ending.set()
-        keeping.join()
-        lock.close()
+        keeping.join(_LAST_WORD_S)  # which may hang as long as the database does
 
 
 class _FlowLock:
@@ -72,11 +72,12 @@ class _FlowLock:
         self._is_held = False
 
     def keep(self) -> None:
-        """Hold it until `ending` is set, also over outages of the database."""
+        """Hold it until `ending` is set, also over outages of the database; then let go of it."""
         while not self.ending.wait(_BEAT_S):
             # Whoever stores something says that the database is away.
             with suppress(psycopg.Error, StorageError):
                 self.hold()
+        self.close()
 
     def hold(self) -> bool:
         """Take the lock, or tell the server that its holder lives; return whether it is held.

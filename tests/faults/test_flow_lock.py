@@ -19,6 +19,10 @@ with only_flow(sys.argv[1], "logs", 0, threading.Event(), patience_s=2):
     print("held", flush=True)
     threading.Event().wait()
 """
+SILENT = (
+    "SELECT 1 FROM pg_stat_activity"
+    " WHERE application_name = 'tocsin-flow-lock' AND now() - state_change > '1 s'"
+)
 HOLDERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
 
 
@@ -37,6 +41,26 @@ def test_lock_of_a_dead_flow_is_let_go_though_its_connection_is_kept_open(
     holder.wait()
     with only_flow(url, "logs", 0, Event(), patience_s=2):
         pass
+
+
+def test_flow_ends_though_the_database_hangs_while_it_is_told_that_the_flow_lives(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sql.flow_lock._BEAT_S", 0.01)
+    url = servers.timescale.url
+    by_proxy = url.replace(f":{servers.timescale.port}/", f":{servers.database_proxy.port}/")
+    with psycopg.connect(url, autocommit=True) as conn:
+        try:
+            with only_flow(by_proxy, "logs", 2, Event(), patience_s=3600):
+                servers.database_proxy.stand_still()
+                wait_until(
+                    lambda: conn.execute(SILENT).fetchall(), "a beat hangs", deadline_s=WAIT_S
+                )
+        finally:
+            servers.database_proxy.resume()
+        wait_until(
+            lambda: not conn.execute(HOLDERS).fetchall(), "nobody holds it", deadline_s=WAIT_S
+        )
 
 
 def test_lock_that_was_lost_is_taken_anew(servers: Servers) -> None:
