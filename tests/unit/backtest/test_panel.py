@@ -124,7 +124,7 @@ def spiky(draw: st.DrawFn) -> list[Tally]:
 
 
 @given(candidates(), streams() | spiky(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_each_candidate_gets_the_incidents_that_it_gets_alone(
     timelines: list[SettingsTimeline], stream: list[Tally], data: st.DataObject
 ) -> None:

@@ -117,7 +117,7 @@ def is_of_this_life(row: IncidentRow, tables: Tables) -> bool:
 
 @pytest.mark.parametrize("timeline", [SMALL_GUARDED, SMALL_PLAIN], ids=["guarded", "plain"])
 @given(stream=streams())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_incident_of_any_stream_is_recomputed_at_any_moment(
     timeline: SettingsTimeline, stream: list[Tally]
 ) -> None:
@@ -178,7 +178,7 @@ STEPS = st.integers(-1_000, 1_000).filter(bool)
 
 @pytest.mark.parametrize("column", DECIDING)
 @given(step=STEPS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_number_of_an_incident_that_was_tampered_with_is_found_out(column: str, step: int) -> None:
     tables = burst().tables
     [row] = tables.incidents.values()
@@ -191,7 +191,7 @@ def test_number_of_an_incident_that_was_tampered_with_is_found_out(column: str, 
 
 @pytest.mark.parametrize("column", JUDGED)
 @given(window=st.integers(0, BURST), step=STEPS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_number_of_a_window_that_was_tampered_with_is_found_out(
     column: str, window: int, step: int
 ) -> None:
@@ -205,7 +205,7 @@ def test_number_of_a_window_that_was_tampered_with_is_found_out(
 
 @pytest.mark.parametrize("column", [name for name in DECIDING if name not in {"z", "guarded_z"}])
 @given(step=STEPS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_number_of_a_silence_that_was_tampered_with_is_found_out(column: str, step: int) -> None:
     tables = after(8).tables
     [row] = tables.silences.values()

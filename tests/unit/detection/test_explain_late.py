@@ -54,7 +54,7 @@ def rising(service: Service, timeline: SettingsTimeline, **columns: object) -> E
     ids=lambda presets: "-".join(preset.value for preset in presets),
 )
 @given(stream=streams())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_incident_is_recomputed_though_the_preset_changes(
     presets: tuple[Preset, ...], stream: list[Tally]
 ) -> None:

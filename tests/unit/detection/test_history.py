@@ -37,7 +37,7 @@ def history_of(windows: list[Closed], first: int = 0) -> History:
 
 
 @given(windows=WINDOWS)
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_numbers_of_any_width_are_kept_exactly(windows: list[Closed]) -> None:
     history = history_of(windows)
     for kept in (history, History.from_columns(LENGTH, LENGTH, history.columns())):
@@ -52,7 +52,7 @@ def test_numbers_of_any_width_are_kept_exactly(windows: list[Closed]) -> None:
 
 @given(windows=WINDOWS)
 @example([(1, 1, (1, 1, 1, 1), 1, 1), *[(0, 0, (0, 0, 0, 0), 0, 0)] * LENGTH])
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_histories_of_the_same_windows_have_the_same_columns(windows: list[Closed]) -> None:
     """Whatever came before: candidates of a backtest are compared by them."""
     newest = windows[-LENGTH:]

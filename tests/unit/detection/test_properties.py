@@ -23,9 +23,7 @@ from tests.unit.detection.streams import (
 )
 from tocsin.detection import WINDOW_MS, SettingsTimeline, Verdict
 
-LAW = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+LAW = settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 BOTH_PRESETS = pytest.mark.parametrize(
     "timeline", [SMALL_GUARDED, SMALL_PLAIN], ids=["guarded", "plain"]
 )

@@ -132,7 +132,7 @@ runs = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(runs, st.lists(st.integers(0, 500), max_size=8))
 def test_detector_that_is_told_in_steps_ends_as_the_one_that_is_told_at_once(
     spoken: list[tuple[int, int, int]], steps: list[int]

@@ -47,7 +47,7 @@ ARRIVALS = st.sampled_from([NOW_MS, NOW_MS - 300_000, NOW_MS - 300_001, NOW_MS +
 
 @given(st.lists(st.tuples(WIRES, ARRIVALS), min_size=1, max_size=6))
 @example([(wire(level="LOUD"), NOW_MS), (wire(), NOW_MS)])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_stretch_is_taken_and_refused_as_its_messages_are(
     messages: list[tuple[bytes, int]],
 ) -> None:
