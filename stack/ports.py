@@ -77,11 +77,23 @@ def free_port() -> int:
     """Choose a free port below the kernel's ephemeral range.
 
     Outgoing connections never take such a port, so a server can be stopped and started on it.
+    It is given to nobody else as long as this process lives.
     """
     for port in random.sample(range(20_000, 32_000), 200):
-        if is_free(port):
+        if is_free(port) and _reserve(port):
             return port
     raise StackError("no free port between 20000 and 32000 on loopback")
+
+
+def _reserve(port: int) -> bool:
+    """Take the UDP port of this number, which no server needs, as a mark that others see."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
+        try:
+            mark.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        mark.detach()  # it stays open, and the kernel closes it
+    return True
 
 
 def require_free(*wanted: Wanted) -> None:

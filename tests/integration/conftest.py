@@ -83,8 +83,7 @@ class Line:
 
     def start_cluster(self, processes: int) -> list[Process]:
         """Start a flow of several processes and return them once all of them read."""
-        ports = {free_port() for _ in range(processes)}
-        addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+        addresses = ",".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
         flows = [
             self.start_flow("--process", str(number), "--addresses", addresses, wait=False)
             for number in range(processes)

@@ -1,6 +1,7 @@
 """A process ends whole, with its children, and its last words are told."""
 
 import math
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -18,6 +19,13 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
 print("ready", flush=True)
 time.sleep(60)
+"""
+
+ASK_FOR_PORT = """
+import sys
+from stack import ports
+ports.random.sample = lambda *_: [int(sys.argv[1])]
+ports.free_port()
 """
 
 BUSY = """
@@ -114,6 +122,18 @@ def test_free_port_is_one_that_no_client_takes() -> None:
     port = free_port()
     assert is_free(port)
     assert port < 32768
+
+
+def test_free_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing listens on it yet: neither to this process again nor to another."""
+    port = free_port()
+    monkeypatch.setattr("stack.ports.random.sample", lambda *_: [port])
+    with pytest.raises(StackError, match="no free port"):
+        free_port()
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_FOR_PORT, str(port)], capture_output=True, text=True, check=False
+    )
+    assert "no free port" in done.stderr
 
 
 def test_waiting_gives_up_at_the_deadline() -> None:
