@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from stack.ending import held_back
 from stack.errors import StackError
 from stack.processes import Process, end_with_starter
 
@@ -58,16 +59,19 @@ def run_whole(
     """
     env = {**os.environ, "LC_ALL": "C.UTF-8", **environment}
     log = cache_folder() / f"output-{os.getpid()}.log"
-    process = Process(what, end_with_starter(argv, "TERM"), log=log, env=env)
+    process: Process | None = None
     try:
+        with held_back():  # else it might have been started, and nobody would know it
+            process = Process(what, end_with_starter(argv, "TERM"), log=log, env=env)
         code = _exit_code(process, what, say)
         words = _COLOR.sub("", log.read_text(errors="replace")).splitlines()
     except BaseException:
-        # To all of the group, as a terminal does: mmdebstrap leaves the signal to its children.
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGINT)
-            process.popen.wait(20)
-        process.kill()
+        if process is not None:
+            # To all of the group, as a terminal does: mmdebstrap leaves the signal to its children.
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, signal.SIGINT)
+                process.popen.wait(20)
+            process.kill()
         raise
     finally:
         log.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +27,26 @@ def undisturbed_afterwards() -> Iterator[None]:
         yield
     finally:
         _ignore_signals()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Have a signal that comes in the block raise what it raises when the block has ended."""
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # What raises nothing stays as it is; another thread than the main one is never disturbed.
+    raising = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if current_thread() is not main_thread():
+        raising = {}
+    try:
+        for number in raising:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in raising.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:

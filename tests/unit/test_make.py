@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stack import cache
 from stack.commands import CHECKOUT
+from stack.processes import Process, is_running
 
 
 def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -165,7 +167,26 @@ def test_command_that_takes_its_time_says_that_it_goes_on(
         told.append(line)
 
     cache.run_whole(["cat", str(released)], "laying out", complaint="", advice="", say=say)
-    assert told[0] == "laying out: 0 s so far"
+    assert re.fullmatch(r"laying out: \d+ s so far", told[0])
+
+
+def test_command_that_is_interrupted_while_it_starts_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Process] = []
+
+    def start(*words: Any, **how: Any) -> Process:
+        started.append(Process(*words, **how))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "Process", start)
+    cache.cache_folder().mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        cache.run_whole(["sleep", "60"], "laying out", complaint="", advice="")
+    assert not is_running(started[0].pid)
+    assert list(cache.cache_folder().iterdir()) == []
 
 
 @pytest.mark.parametrize(
