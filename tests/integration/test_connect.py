@@ -11,7 +11,7 @@ from tests.conftest import as_role
 from tests.faults.proxy import TcpProxy
 from tocsin.errors import StorageError
 
-PATIENCE_S = 0.5
+PATIENCE_S = 2
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_silent_connection_is_given_up(proxy: TcpProxy, proxied: str) -> None:
     conn = connect(proxied, name="test", patience_s=PATIENCE_S)
     assert conn.execute("SELECT 1").fetchall() == [(1,)]
     proxy.forget()
-    with pytest.raises(SilentDatabase, match=r"0\.5 s"):
+    with pytest.raises(SilentDatabase, match="for 2 s"):
         conn.execute("SELECT 1")
     assert conn.closed
 
@@ -54,8 +54,8 @@ def test_transaction_on_a_silent_connection_ends_at_once(proxy: TcpProxy, proxie
 
 def test_statement_that_is_heard_of_may_take_longer(proxied: str) -> None:
     with connect(proxied, name="test", patience_s=PATIENCE_S) as conn:
-        # A row every 0.2 s: each is a sign of life.
-        rows = "SELECT repeat('x', 100000), pg_sleep(0.2) FROM generate_series(1, 5)"
+        # A row every 0.5 s: each is a sign of life.
+        rows = "SELECT repeat('x', 100000), pg_sleep(0.5) FROM generate_series(1, 5)"
         assert len(conn.execute(rows.encode()).fetchall()) == 5
 
 
@@ -89,11 +89,11 @@ def test_next_connection_is_twice_as_patient_after_a_silence(proxy: TcpProxy, pr
     with pytest.raises(SilentDatabase):
         first.execute("SELECT 1")
     second = succession.connect()
-    second.execute("SELECT pg_sleep(0.7)")
+    second.execute("SELECT pg_sleep(2.6)")
     second.close()
     third = succession.connect()
     with pytest.raises(SilentDatabase):
-        third.execute("SELECT pg_sleep(0.9)")
+        third.execute("SELECT pg_sleep(60)")
 
 
 @pytest.mark.parametrize(
