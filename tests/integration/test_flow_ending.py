@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,6 +16,7 @@ from stack.waiting import wait_until
 from tests.faults.proxy import TcpProxy
 from tests.integration.conftest import WAIT_S, Line
 from tests.integration.test_flow import log_at
+from tests.integration.test_flow_metrics import Metered
 
 ENDS_WITHIN_S = 10
 
@@ -25,12 +27,17 @@ class Hanging:
     def __init__(self, line: Line, proxy: TcpProxy) -> None:
         self.line = line
         self.proxy = proxy
+        self.metered = Metered(line)
         place = urlsplit(line.settings.database_url)
         host = f"{place.netloc.rpartition(':')[0]}:{proxy.port}"
         self._url = place._replace(netloc=host).geturl()
 
     def start_flow(self, *, wait: bool = True, patience_s: float = 30) -> Process:
-        environ = {"DATABASE_URL": self._url, "TOCSIN_DATABASE_PATIENCE_S": str(patience_s)}
+        environ = {
+            "DATABASE_URL": self._url,
+            "TOCSIN_DATABASE_PATIENCE_S": str(patience_s),
+            "TOCSIN_FLOW_METRICS_PORT": str(self.metered.port),
+        }
         return self.line.start_flow(environ=environ, wait=wait)
 
     def started_flow(self, *, patience_s: float = 30) -> Process:
@@ -80,6 +87,8 @@ def test_flow_ends_while_a_commit_hangs(hanging: Hanging) -> None:
     flow = hanging.started_flow()
     hanging.proxy.stand_still()
     hanging.line.send(*[log_at(datetime.now(timezone.utc)) for _ in range(1000)])
+    waiting = partial(hanging.metered.metric, "tocsin_flow_waiting_ratio")
+    hanging.line.wait_for(waiting, "a commit hangs", flow)
     assert require_end(flow) == (
         "tocsin: stopped while nothing could be stored (no answer from the database for 4 s after "
         "the signal to stop); what it had not stored is read again at the next start"
