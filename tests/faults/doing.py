@@ -87,8 +87,8 @@ def kill_backend(rig: Rig, form: Form) -> None:
     for _ in range(form.few_kills):
         rig.some_time(*form.pause_s)
         with psycopg.connect(rig.line.settings.database_url, autocommit=True) as conn:
-            pid = copying(conn)
-            os.kill(pid, signal.SIGKILL)
+            os.kill(copying(conn), signal.SIGKILL)
+            wait_until(lambda: is_lost(conn), "the end of all sessions", deadline_s=WAIT_S)
         wait_until(lambda: answers(rig), "the database answers", deadline_s=WAIT_S)
         rig.faults += 1
 
@@ -237,6 +237,15 @@ def copying(conn: psycopg.Connection) -> int:
         return None if row is None else int(row[0])
 
     return wait_until(found, "a COPY", deadline_s=WAIT_S, every_s=0) or 0
+
+
+def is_lost(conn: psycopg.Connection) -> bool:
+    """Tell whether the session of a connection has ended."""
+    try:
+        conn.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def answers(rig: Rig) -> bool:
