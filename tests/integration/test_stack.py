@@ -18,12 +18,15 @@ from stack.processes import descendants, is_running
 from stack.timescale import FAST, Timescale
 from stack.waiting import wait_until
 
+PREFIX = "broken-"
+"""Of its own: another process that runs tests sweeps what begins with theirs and isn't locked."""
+
 
 @pytest.fixture
 def own_timescale(timescale: Timescale) -> Iterator[Timescale]:
     """A server to break; `timescale` has laid out what it needs, or skipped."""
     server = Timescale(
-        f"test-{secrets.token_hex(6)}", password=secrets.token_urlsafe(16), settings=FAST
+        f"{PREFIX}{secrets.token_hex(6)}", password=secrets.token_urlsafe(16), settings=FAST
     )
     yield server
     server.remove()
@@ -83,7 +86,7 @@ def test_two_processes_cannot_run_one_database(own_timescale: Timescale) -> None
 
 
 def test_timescale_names_the_port_in_use(timescale: Timescale) -> None:
-    server = Timescale(f"test-{secrets.token_hex(6)}", password="x", port=timescale.port)
+    server = Timescale(f"{PREFIX}{secrets.token_hex(6)}", password="x", port=timescale.port)
     with pytest.raises(StackError, match=f"port {timescale.port} for TimescaleDB is in use"):
         server.start()
     server.remove()
@@ -101,7 +104,7 @@ sys.stdin.read()
 @pytest.fixture
 def orphan(timescale: Timescale) -> Iterator[Callable[[], Timescale]]:
     """Starts a server from another process and kills that process by SIGKILL."""
-    server = Timescale(f"test-{secrets.token_hex(6)}", password="secret", settings=FAST)
+    server = Timescale(f"{PREFIX}{secrets.token_hex(6)}", password="secret", settings=FAST)
 
     def start_and_kill_starter() -> Timescale:
         command = [sys.executable, "-c", STARTER, server.name]
