@@ -19,7 +19,7 @@ def test_signal_is_heard_while_the_main_thread_holds_a_lock_that_hearing_takes(
 
     def tell(which: signal.Signals) -> None:
         heard_at_all.set()
-        could_take.append((which, lock.acquire(timeout=5)))
+        could_take.append((which, lock.acquire(timeout=60)))
 
     with heard(tell):
         with lock:
