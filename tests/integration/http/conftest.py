@@ -3,11 +3,12 @@
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from unittest.mock import patch
 
 import bcrypt
 import httpx
@@ -16,9 +17,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from psycopg import sql
 
+from api import accounts
 from api.accounts import create_key
+from sql import reader
 from sql.audit import command_line
-from sql.reader import with_reader
+from sql.reader import Reader, with_reader
 from sql.users import UserTable
 from stack.broker import Broker
 from stack.ports import free_port
@@ -31,6 +34,10 @@ from tocsin.topics import create_topics
 
 PASSWORD = "correct horse battery"
 WAIT_S = 30
+_ASKED_OF_WORKERS = 16
+"""On so many connections of their own one of two processes is hardly ever missed."""
+
+Result = TypeVar("Result")
 
 
 @cache
@@ -80,14 +87,30 @@ class Api:
         self._people: dict[str, Person] = {}
 
     def start(self) -> None:
-        """Start `tocsin api` and return when it answers."""
+        """Start `tocsin api` and return when it answers and has found the database."""
         process = self.launch()
-        wait_until(lambda: self._answers(process), "the API answers", deadline_s=WAIT_S)
+
+        def answers() -> bool:
+            process.require_running()
+            try:
+                return not any("database: " in fault for fault in self._faults())
+            except httpx.TransportError:
+                return False
+
+        wait_until(answers, "the API has its database", deadline_s=WAIT_S)
+
+    def start_ready(self) -> None:
+        """Start, and return when it has found its topic, too.
+
+        It asks for it once: until then a broker that takes long to tell costs a request its answer.
+        """
+        self.start()
+        wait_until(lambda: not self._faults(), "the API has its topic", deadline_s=WAIT_S)
 
     def start_with_topic(self) -> None:
-        """Create its topics, then start."""
+        """Create its topics, then start on them."""
         create_topics(self.settings)
-        self.start()
+        self.start_ready()
 
     def launch(self) -> Process:
         """Start `tocsin api`, whatever becomes of it."""
@@ -138,7 +161,7 @@ class Api:
     def person(self, role: str = "viewer") -> Person:
         """Make a person of this role and log them in."""
         email = f"{role}-{secrets.token_hex(4)}@example.org"
-        made = with_reader(
+        made = with_patient_reader(
             self.settings.database_url,
             lambda reader: UserTable(reader).insert(email, _cheap_hash(), role, by=command_line()),
         )
@@ -156,12 +179,25 @@ class Api:
         found = read_topic(self.settings.kafka_bootstrap, self.settings.topic)
         return [message for message in found if message.key() == service_id.encode()]
 
-    def _answers(self, process: Process) -> bool:
-        process.require_running()
-        try:
-            return self.client.get("/healthz").is_success
-        except httpx.TransportError:
-            return False
+    def _faults(self) -> list[str]:
+        """Return what its processes say that they lack."""
+        asked = 1 if self.settings.api_workers == 1 else _ASKED_OF_WORKERS
+        apart = {"connection": "close"}
+        answers = [self.client.get("/readyz", headers=apart) for _ in range(asked)]
+        return [answer.text for answer in answers if not answer.is_success]
+
+
+def with_patient_reader(url: str, work: Callable[[Reader], Awaitable[Result]]) -> Result:
+    """Do one thing with a reader, which waits longer than a person would for a busy database."""
+    with patch.object(reader, "CONNECTION_TIMEOUT_S", WAIT_S):
+        return with_reader(url, work)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_accounts() -> Iterator[None]:
+    """People and keys are made with such a reader."""
+    with patch.object(accounts, "with_reader", with_patient_reader):
+        yield
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Message]:
@@ -227,9 +263,8 @@ def api(
             },
             tmp_path_factory.mktemp("api") / "api.log",
         )
-        create_topics(shared.settings)
         try:
-            shared.start()
+            shared.start_with_topic()
             yield shared
         finally:
             shared.stop()
@@ -244,7 +279,7 @@ def beside(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
         shared = {name: value for name, value in api.environ.items() if name != "TOCSIN_API_PORT"}
         own = Api({**shared, **environ}, tmp_path_factory.mktemp("beside") / "api.log")
         started.append(own)
-        own.start()
+        own.start_ready()
         return own
 
     yield start

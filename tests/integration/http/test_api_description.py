@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.http.conftest import Api
-from tocsin.topics import create_topics
 
 EXAMPLES = 5
 PHASES = {
@@ -54,8 +53,7 @@ def own_api(make_api: Callable[..., Api]) -> Api:
             )
         },
     )
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     return api
 
 

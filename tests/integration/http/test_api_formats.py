@@ -28,7 +28,6 @@ from tests.integration.http.formats import (
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.test_api_outages import database_away
 from tocsin.records import MESSAGE_BYTES_MAX
-from tocsin.topics import create_topics
 
 LONG = "x" * (MESSAGE_BYTES_MAX + 1)
 
@@ -137,8 +136,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(
     make_api: Callable[..., Api], own_broker: Broker, service: str, name: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="1")
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert send(api, name, made(name, service, "one")).status_code == FORMATS[name][3]
     own_broker.pause()
     answer = send(api, name, made(name, service, "two"))
@@ -157,8 +155,7 @@ def test_known_key_ingests_in_every_format_while_the_database_is_away(
     make_api: Callable[..., Api], database_url: str, service: str
 ) -> None:
     api = make_api()
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert api.ingest(record(service)).status_code == 202
     unseen = "Bearer tcs_0123456789abcdef_secret"
     with database_away(database_url):

@@ -16,7 +16,6 @@ from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import assert_problem
 from tests.integration.http.test_api_outages import database_away
 from tests.integration.http.test_api_process import ready
-from tocsin.topics import create_topics
 
 WITHIN_S = 5
 """The probe takes 2 s at most; the rest is for a machine that is busy."""
@@ -46,8 +45,7 @@ def own_api(
     request: pytest.FixtureRequest, make_api: Callable[..., Api], own_broker: Broker
 ) -> Api:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_API_WORKERS=str(request.param))
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     wait_until(lambda: ready(api) == request.param, "all workers", deadline_s=WAIT_S)
     wait_until(lambda: answers(api) == {200}, "ready", deadline_s=WAIT_S)
     return api

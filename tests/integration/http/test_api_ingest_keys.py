@@ -19,7 +19,6 @@ from tests.integration.http.conftest import Api
 from tests.integration.http.test_api_ingest import assert_problem, record
 from tests.integration.http.test_api_outages import database_away
 from tocsin.errors import StorageError
-from tocsin.topics import create_topics
 
 
 def make(api: Api, name: str, **more: object) -> dict[str, Any]:
@@ -58,8 +57,7 @@ def test_revoked_key_is_refused_at_once_where_it_was_revoked(api: Api, service: 
 
 def test_revoked_key_is_refused_by_every_worker(make_api: Callable[..., Api], service: str) -> None:
     api = make_api(TOCSIN_API_WORKERS="2")
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     made = make(api, service)
     carried = {"authorization": f"Bearer {made['key']}", "connection": "close"}
     answers = [api.ingest(record(service), **carried).status_code for _ in range(20)]

@@ -18,7 +18,6 @@ from stack.processes import Process, end_with_starter
 from stack.waiting import wait_until
 from tests.integration.http.conftest import PASSWORD, Api
 from tests.integration.http.test_api_ingest import assert_problem, record
-from tocsin.topics import create_topics
 
 
 def assert_limited(answer: httpx.Response, most: int) -> None:
@@ -34,8 +33,7 @@ def test_records_over_the_limit_are_refused_and_not_written(
     make_api: Callable[..., Api], service: str
 ) -> None:
     api = make_api(TOCSIN_LIMIT_KEY_RECORDS="10/hour")
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert_problem(api.ingest([record(service)] * 11), 413)
     assert api.ingest([record(service)] * 9).status_code == 202
     assert_limited(api.ingest([record(service)] * 2), 10)
@@ -120,10 +118,8 @@ def test_several_workers_count_together_in_valkey(
     one, other = (
         make_api(TOCSIN_LIMIT_KEY_RECORDS="10/hour", TOCSIN_LIMIT_STORAGE=storage) for _ in range(2)
     )
-    create_topics(one.settings)
-    create_topics(other.settings)
-    one.start()
-    other.start()
+    one.start_with_topic()
+    other.start_with_topic()
     carried = {"authorization": f"Bearer {one.key}"}
     assert one.ingest([record(service)] * 6, **carried).status_code == 202
     assert_limited(other.ingest([record(service)] * 5, **carried), 10)

@@ -12,7 +12,6 @@ from stack.waiting import wait_until
 from tests.integration.http.conftest import WAIT_S, Api
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.test_api_process import assert_refuses_to_boot, ready
-from tocsin.topics import create_topics
 
 
 class Metered:
@@ -49,8 +48,7 @@ def metered(
         TOCSIN_API_METRICS_PORT=str(port),
         TOCSIN_LIMIT_ADDRESS_RECORDS="1000/minute",
     )
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     wait_until(lambda: ready(api) == workers, "all workers", deadline_s=WAIT_S)
     return Metered(api, port)
 

@@ -20,8 +20,7 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(
     make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="1")
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert api.ingest(record(service)).status_code == 202
     own_broker.remove()
     began = time.monotonic()
@@ -70,8 +69,7 @@ def test_broker_that_comes_back_empty_is_written_again_within_seconds(
     make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert api.ingest(record(service)).status_code == 202
     own_broker.kill()
     own_broker.remove()
@@ -98,8 +96,7 @@ def test_known_key_ingests_while_the_database_is_away(
     make_api: Callable[..., Api], database_url: str, service: str
 ) -> None:
     api = make_api()
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     reader = api.headers("viewer")
     assert api.ingest(record(service)).status_code == 202
     unseen = "tcs_0123456789abcdef_secret"
@@ -146,8 +143,7 @@ def test_terminated_api_answers_what_it_accepted(
     make_api: Callable[..., Api], own_broker: Broker, service: str
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap)
-    create_topics(api.settings)
-    api.start()
+    api.start_with_topic()
     assert api.ingest(record(service)).status_code == 202
     assert api.process is not None
     own_broker.pause()

@@ -48,7 +48,7 @@ def overload(
             TOCSIN_TOPIC=line.settings.topic,
             TOCSIN_PUBLISH_TIMEOUT_S=str(publish_timeout_s),
         )
-        api.start()
+        api.start_ready()  # it cannot ask for its topic once the broker stands still
         assert api.key
         return line, api
 

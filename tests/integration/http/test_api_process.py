@@ -82,7 +82,7 @@ def assert_refuses_to_boot(api: Api, line: str) -> None:
 def test_several_workers_serve_one_port(make_api: Callable[..., Api], service: str) -> None:
     api = make_api(TOCSIN_API_WORKERS="2")
     create_topics(api.settings)
-    api.start()
+    api.start_ready()
     assert all(api.ingest(record(service)).status_code == 202 for _ in range(20))
     assert len(api.topic_records(service)) == 20
     assert api.process is not None

@@ -64,7 +64,7 @@ def test_request_whose_api_is_killed_before_its_answer_is_stored_once_after_a_re
         KAFKA_BOOTSTRAP=settings.kafka_bootstrap,
         TOCSIN_TOPIC=settings.topic,
     )
-    api.start()
+    api.start_ready()
     flow = own_line.start_flow()
     # It has its connection to Kafka, and has asked where the topic is.
     assert send(api, name, made(name, f"{service}-0", "warm")).status_code == FORMATS[name][3]
@@ -87,7 +87,7 @@ def test_request_whose_api_is_killed_before_its_answer_is_stored_once_after_a_re
     own_broker.resume()
     wait_until(lambda: on_topic(own_line, service) == 50, "they are written", deadline_s=WAIT_S)
 
-    api.start()
+    api.start_ready()
     answer = send(api, name, body, idempotency_key="retry-me")
     assert answer.status_code == FORMATS[name][3]
     assert on_topic(own_line, service) == 100

@@ -58,7 +58,7 @@ def test_api_that_is_told_to_end_under_load_answers_all_that_it_took(
 ) -> None:
     api = make_api(TOCSIN_API_WORKERS=str(workers), TOCSIN_LOG_LEVEL="info")
     create_topics(api.settings)
-    api.start()
+    api.start_ready()
     wait_until(lambda: ready(api) == workers, "all workers", deadline_s=WAIT_S)
     assert api.key
     clients = [Client(api, service, number) for number in range(CLIENTS)]
@@ -84,7 +84,7 @@ def test_api_that_is_told_to_end_takes_no_connection_while_it_answers_what_it_to
 ) -> None:
     api = make_api(TOCSIN_API_WORKERS=str(workers))
     create_topics(api.settings)
-    api.start()
+    api.start_ready()
     wait_until(lambda: ready(api) == workers, "all workers", deadline_s=WAIT_S)
     assert api.process is not None
     process, address = api.process.popen, ("127.0.0.1", api.settings.api_port)
