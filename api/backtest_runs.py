@@ -1,6 +1,7 @@
 """The processes that backtests run in: this worker starts one, and it ends with this worker."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -10,6 +11,7 @@ import structlog
 
 from api.metrics import BACKTESTS_ENDED, BACKTESTS_RUNNING
 from sql.backtests import BacktestTable
+from tocsin.backtests import LET_GO
 from tocsin.errors import NotFound, StorageError
 
 _PROGRAM = ("-m", "flows.requested")
@@ -51,16 +53,18 @@ class BacktestRuns:
 
     async def stop(self) -> None:
         """End all; what they were at has failed."""
-        running = list(self._running.values())
-        for process, _ in running:
+        running = dict(self._running)
+        for process, _ in running.values():
             if process.stdin is not None:
                 process.stdin.close()
         if running:
-            await asyncio.wait([watching for _, watching in running], timeout=_GRACE_S)
-        for process, watching in running:
+            await asyncio.wait([watching for _, watching in running.values()], timeout=_GRACE_S)
+        for backtest_id, (process, watching) in running.items():
+            watching.cancel()
             if process.returncode is None:
                 process.kill()
-            watching.cancel()
+                with contextlib.suppress(StorageError):  # who looks for it sees that it is lost
+                    await self._table.fail(backtest_id, LET_GO)
 
     async def _watch(self, backtest_id: UUID, process: Process) -> None:
         code = await process.wait()

@@ -33,7 +33,7 @@ from flows.topic_range import Asked
 from sql.backtest_run import BacktestRun
 from sql.connect import connect
 from sql.detection_settings import read_book
-from tocsin.backtests import NewBacktest, ReadFrom, Unlabelled
+from tocsin.backtests import LET_GO, NewBacktest, ReadFrom, Unlabelled
 from tocsin.errors import TocsinError
 from tocsin.log import configure_logging
 from tocsin.settings import Settings, load_settings
@@ -192,7 +192,7 @@ def _is_let_go(timeout_s: float) -> bool:
 
 def _end_with_starter(run: BacktestRun) -> NoReturn:
     try:
-        run.fail("the API's process that ran it has ended: start it again")
+        run.fail(LET_GO)
     finally:
         os._exit(1)
 

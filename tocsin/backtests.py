@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -11,6 +11,8 @@ from tocsin.errors import SettingsError
 from tocsin.records import EPOCH
 
 CANDIDATES_MAX = 500
+LET_GO: Final = "the API's process that ran it has ended: start it again"
+"""Why a backtest has failed whose API ended: it says so itself, or the API that had to kill it."""
 _OVERRIDES_MAX = 100
 
 Value = bool | int | float | str

@@ -169,14 +169,21 @@ def test_api_that_ends_ends_its_backtest(
     assert "has ended: start it again" in shown(other, where)["error"]
 
 
-def test_api_waits_for_no_backtest_that_hangs(own: Api) -> None:
+def test_api_waits_for_no_backtest_that_hangs_and_says_why_it_failed(
+    make_api: Callable[..., Api], own: Api, filled: Line
+) -> None:
     with held(own):
-        pid = wait_running(own, started(own))
+        where = started(own)
+        pid = wait_running(own, where)
         os.kill(pid, signal.SIGSTOP)
         assert own.process is not None
         own.process.popen.send_signal(signal.SIGTERM)
         assert own.process.popen.wait(WAIT_S) == 0
         gone(pid)
+    assert "Traceback" not in own.log.read_text()
+    other = make_api(**filled.environ)
+    other.start()
+    assert "has ended: start it again" in shown(other, where)["error"]
 
 
 def test_backtest_that_loses_the_database_has_failed(own: Api) -> None:
