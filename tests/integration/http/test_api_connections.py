@@ -1,5 +1,6 @@
 """Connections: a client that is slow, idle or no speaker of HTTP holds nothing for long."""
 
+import asyncio
 import json
 import re
 import socket
@@ -7,14 +8,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import pairwise
+from time import monotonic
+from typing import Any
 
 import pytest
+from sanic import HTTPResponse, Sanic
+from sanic.response import text
 
-from stack.ports import free_port, is_free
+from api import connections
+from api.connections import BODY_BYTES_A_TIMEOUT, ApiRequest
+from stack.ports import LOOPBACK, free_port, is_free
 from stack.waiting import wait_until
 from tests.integration.http import streaming
 from tests.integration.http.conftest import WAIT_S, Api
+from tests.integration.http.in_process import served
 from tests.integration.http.test_api_ingest import record
 from tests.integration.http.wire import connected, exchange, rest_of
 from tocsin.records import parse_record
@@ -90,36 +99,55 @@ def test_idle_connection_is_closed(impatient: Api) -> None:
     assert b"connection: keep-alive" in answer
 
 
-def test_large_body_may_take_longer_than_a_small_one(impatient: Api, service: str) -> None:
-    filled = record(service, message="x" * 30_000)
-    records = [filled] * 20
-    body = str(records).replace("'", '"').encode()
-    head = (
-        f"POST /ingest HTTP/1.1\r\nhost: x\r\nx-api-key: {impatient.key}\r\nconnection: close\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    pieces = [body[at : at + 40_000] for at in range(0, len(body), 40_000)]
-    waiting = threading.Event()
-    with connected(impatient) as connection:
-        connection.sendall(head.encode())
-        for piece in pieces:
-            connection.sendall(piece)
-            waiting.wait(0.15)  # as a slow line does: more than two seconds for all
-        assert rest_of(connection).startswith(b"HTTP/1.1 202 ")
+@pytest.mark.parametrize(("share", "status"), [(0.9, b"200"), (1.1, b"408")])
+def test_large_body_may_take_longer_than_a_small_one(
+    monkeypatch: pytest.MonkeyPatch, service: str, share: float, status: bytes
+) -> None:
+    """Its first five pieces have earned it six time-outs; this share of them passes."""
+    piece, patience_s, ahead_s = bytes(BODY_BYTES_A_TIMEOUT), 1000.0, 0.0
+    monkeypatch.setattr(connections, "monotonic", lambda: monotonic() + ahead_s)
+    app: Sanic[Any, Any] = Sanic(service, request_class=ApiRequest, configure_logging=False)
+    app.config.REQUEST_TIMEOUT = patience_s
+    passed = asyncio.Event()
+
+    @app.post("/", stream=True)
+    async def take(request: Any) -> HTTPResponse:
+        nonlocal ahead_s
+        size = 0
+        while content := await request.stream.read():
+            size += len(content)
+            if size == 5 * len(piece):
+                request.protocol.check_timeouts()
+                ahead_s += share * 6 * patience_s
+                request.protocol.check_timeouts()
+                passed.set()
+        return text("taken")
+
+    async def ask() -> bytes:
+        async with served(app) as port:
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            writer.write(head + b"content-length: %d\r\n\r\n" % (6 * len(piece)))
+            writer.write(5 * piece)
+            await passed.wait()
+            writer.write(piece)
+            answer = await reader.read()
+            writer.close()
+        return answer
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 %b " % status)
 
 
-def test_many_slow_clients_keep_nobody_else_waiting(impatient: Api) -> None:
-    slow = [connected(impatient) for _ in range(200)]
-    connections = [manager.__enter__() for manager in slow]
-    try:
-        for connection in connections:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
-        assert impatient.client.get("/healthz").status_code == 200
-        for connection in connections:
+def test_many_slow_clients_keep_nobody_else_waiting(beside: Callable[..., Api]) -> None:
+    api = beside(TOCSIN_CLIENT_TIMEOUT_S="2")
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(200):
+            slow.append(stack.enter_context(connected(api)))
+            slow[-1].sendall(b"GET /healthz HTTP/1.1\r\nx: ")
+        assert api.client.get("/healthz").status_code == 200
+        for connection in slow:
             assert rest_of(connection).startswith(b"HTTP/1.1 408 ")
-    finally:
-        for manager in slow:
-            manager.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("odd", [b"\0", b"\x01", b"\x0b", b"\x1b[31m", b"\x7f", b"\t"])
