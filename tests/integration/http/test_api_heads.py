@@ -50,7 +50,11 @@ BODIES = {"chunks": b"2\r\n[]\r\n0\r\n\r\n", "expecting": b"[]", "two lengths": 
 
 
 def comparable(answer: bytes) -> bytes:
-    """Return an answer without the id that the server makes for it."""
+    """Return an answer without the id that the server makes for it, which grows now and then."""
+    named = re.search(rb'"request_id":"([0-9a-f]{12}-[0-9a-f]+)"', answer)
+    if named is not None:
+        size = rb"content-length: (\d+)"
+        answer = re.sub(size, lambda told: b"%d" % (int(told[1]) - len(named[1])), answer)
     return re.sub(rb'(?i)(x-request-id: |"request_id":")[0-9a-f]{12}-[0-9a-f]+', rb"\1", answer)
 
 
@@ -90,7 +94,7 @@ def test_known_head_has_the_body_that_came_with_it(api: Api, service: str) -> No
 
 def test_connection_of_known_heads_may_idle(beside: Callable[..., Api]) -> None:
     """A request was answered, also if its head was known: the next one is not due yet."""
-    impatient = beside(TOCSIN_CLIENT_TIMEOUT_S="0.5", TOCSIN_KEEP_ALIVE_S="5")
+    impatient = beside(TOCSIN_CLIENT_TIMEOUT_S="0.5", TOCSIN_KEEP_ALIVE_S="60")
     for _ in range(3):
         with connected(impatient) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
