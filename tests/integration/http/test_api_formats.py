@@ -137,7 +137,11 @@ def test_nothing_is_acknowledged_while_the_broker_is_away(
 ) -> None:
     api = make_api(KAFKA_BOOTSTRAP=own_broker.bootstrap, TOCSIN_PUBLISH_TIMEOUT_S="1")
     api.start_with_topic()
-    assert send(api, name, made(name, service, "one")).status_code == FORMATS[name][3]
+    wait_until(
+        lambda: send(api, name, made(name, service, "one")).status_code == FORMATS[name][3],
+        "the API takes records",
+        deadline_s=WAIT_S,
+    )
     own_broker.pause()
     answer = send(api, name, made(name, service, "two"))
     assert answer.status_code == 503

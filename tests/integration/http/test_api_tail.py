@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -32,12 +32,23 @@ Event = tuple[str, Any]
 def tailing(
     api: Api, headers: dict[str, str] | None = None, **parameters: object
 ) -> Iterator[Iterator[Event]]:
-    with api.client.stream(
+    """Watch; ask again when Kafka took too long to tell whether the topic is there."""
+    request = api.client.build_request(
         "GET",
         "/logs/tail",
         params=parameters,  # type: ignore[arg-type]
         headers=headers or api.headers(),
-    ) as answer:
+    )
+    with ExitStack() as stack:
+
+        def answered() -> httpx.Response | None:
+            answer = api.client.send(request, stream=True)
+            stack.callback(answer.close)
+            unheard = answer.status_code == 503 and b"Kafka does not answer" in answer.read()
+            return None if unheard else answer
+
+        answer = wait_until(answered, "the tail", deadline_s=WAIT_S)
+        assert answer is not None
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-store"
@@ -165,7 +176,8 @@ def test_tail_ends_when_its_token_expires(make_api: Callable[..., Api]) -> None:
     own = make_api(TOCSIN_JWT_TTL_S="6")
     own.start_with_topic()
     with tailing(own) as events:
-        name, content = next(events)
+        # On a busy machine Kafka may be away and back.
+        name, content = next(event for event in events if event[0] not in {"away", "back"})
         assert (name, content["reason"]) == ("end", EndReason.SESSION.value)
         assert "expired" in content["detail"]
 
@@ -334,17 +346,17 @@ def test_source_that_falls_behind_leaps_to_the_end_and_counts(api: Api, service:
     asyncio.run(source.start())
     try:
         api.ingest(record(service, "first"))
-        wait_until(lambda: sum(seen) == 1, "the first", deadline_s=WAIT_S)
+        wait_until(lambda: sum(seen) == 1, "the first", deadline_s=4 * WAIT_S)
         for _ in range(5):
             api.ingest([record(service, "many") for _ in range(1000)])
         hold.set()
-        wait_until(lambda: sum(skips) > 0, "a leap", deadline_s=WAIT_S)
+        wait_until(lambda: sum(skips) > 0, "a leap", deadline_s=4 * WAIT_S)
 
         def caught_up() -> bool:
             api.ingest(record(service, "last"))
             return seen[-1] > 0 and skips[-1] == 0
 
-        wait_until(caught_up, "it goes on", deadline_s=WAIT_S)
+        wait_until(caught_up, "it goes on", deadline_s=4 * WAIT_S)
         assert sum(skips) <= 5000
     finally:
         hold.set()
