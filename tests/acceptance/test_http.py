@@ -77,5 +77,6 @@ def test_nobody_sends_without_a_key_or_reads_without_a_token(tocsin: Platform) -
     now = datetime.now(timezone.utc)
     for headers in ({}, {"Authorization": "Bearer tcs_0123456789abcdef_wrong"}):
         sent = record("nobody", now, "INFO", "")
-        assert httpx.post(f"{url}/ingest", json=sent, headers=headers).status_code == 401
-        assert httpx.get(f"{url}/incidents", headers=headers).status_code == 401
+        refused = httpx.post(f"{url}/ingest", json=sent, headers=headers, timeout=30)
+        assert refused.status_code == 401
+        assert httpx.get(f"{url}/incidents", headers=headers, timeout=30).status_code == 401

@@ -43,7 +43,8 @@ class Metered:
         return sum(samples)
 
     def _samples(self, name: str, **labels: str) -> list[float]:
-        answer = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=WAIT_S)
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        answer = httpx.get(url, timeout=WAIT_S, trust_env=False)
         return [
             sample.value
             for family in text_string_to_metric_families(answer.raise_for_status().text)

@@ -19,7 +19,7 @@ from sql.reader import Reader
 from sql.sessions import SessionTable
 from sql.users import UserTable
 from stack.waiting import wait_until
-from tests.integration.http.conftest import PASSWORD, Api, Person
+from tests.integration.http.conftest import PASSWORD, WAIT_S, Api, Person
 from tests.integration.http.test_api_ingest import assert_problem
 from tests.integration.http.test_api_keys import Clock
 from tests.integration.http.test_api_outages import database_away
@@ -133,7 +133,10 @@ def workers(
 
     def both(headers: dict[str, str]) -> set[int]:
         # Each on a connection of its own, which either may accept.
-        asked = [httpx.get(f"{own.url}/incidents", headers=headers) for _ in range(20)]
+        asked = [
+            httpx.get(f"{own.url}/incidents", headers=headers, timeout=WAIT_S, trust_env=False)
+            for _ in range(20)
+        ]
         return {answer.status_code for answer in asked}
 
     yield own, both
