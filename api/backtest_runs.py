@@ -16,6 +16,7 @@ from tocsin.errors import NotFound, StorageError
 
 _PROGRAM = ("-m", "flows.requested")
 _GRACE_S = 3.0
+_LAST_WORD_S = 1.0
 # What it needs not know, and files that only the API's own processes write.
 _KEPT_BACK = frozenset(
     {"TOCSIN_JWT_SECRET", "TOCSIN_JWT_SECRET_PREVIOUS", "PROMETHEUS_MULTIPROC_DIR"}
@@ -59,12 +60,15 @@ class BacktestRuns:
                 process.stdin.close()
         if running:
             await asyncio.wait([watching for _, watching in running.values()], timeout=_GRACE_S)
+        killed = []
         for backtest_id, (process, watching) in running.items():
             watching.cancel()
             if process.returncode is None:
                 process.kill()
-                with contextlib.suppress(StorageError):  # who looks for it sees that it is lost
-                    await self._table.fail(backtest_id, LET_GO)
+                killed.append(self._table.fail(backtest_id, LET_GO))
+        # Where the database is away, who looks for them sees that they are lost.
+        with contextlib.suppress(StorageError, asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*killed), _LAST_WORD_S)
 
     async def _watch(self, backtest_id: UUID, process: Process) -> None:
         code = await process.wait()

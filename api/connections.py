@@ -130,7 +130,10 @@ class BoundedProtocol(HttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
+        answering_since = None if self._can_write.is_set() else self._time
         super().data_received(data)
+        if answering_since is not None:
+            self._time = answering_since  # what it sends is no sign that it reads
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
 
@@ -174,7 +177,14 @@ class BoundedProtocol(HttpProtocol):
             self.transport.write(data)
 
     def check_timeouts(self) -> None:
-        """End what takes too long; called again and again while the connection lasts."""
+        """End what takes too long; called again and again while the connection lasts.
+
+        In this turn of the loop, but when what has come in it is looked at: that may be whole by
+        then, and we are late, not its client.
+        """
+        self._callback_check_timeouts = self.loop.call_soon(self._check_timeouts)
+
+    def _check_timeouts(self) -> None:
         stream = self._http
         if self._task is not None and stream is not None and self._is_too_slow(stream):
             stream.exception = RequestTimeout("the request came too slowly")
@@ -196,6 +206,4 @@ class BoundedProtocol(HttpProtocol):
             self._receiving, self._receiving_since = (number, is_head), now
         received = 0 if is_head else (stream.request_bytes or 0) - (stream.request_bytes_left or 0)
         allowed_s = self.request_timeout * (1 + received / BODY_BYTES_A_TIMEOUT)
-        # What has come and is looked at in this turn of the loop is not late, but we may be.
-        is_awaited = self._more is not None and not self._more.done()
-        return is_awaited and bool(now - self._receiving_since > allowed_s)
+        return bool(now - self._receiving_since > allowed_s)

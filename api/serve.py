@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -144,11 +144,15 @@ def _serve(app: App, sock: socket.socket) -> None:
 
 
 async def _hear_signals(app: App) -> None:
-    """Stop at a signal, also one that comes while the loop does not run, as between its steps."""
+    """Stop at a signal, also one that comes while the loop does not run, as between its steps.
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
-        app.loop.call_soon_threadsafe(app.stop, False)
+    Further ones change nothing: coreutils' `timeout` sends two, and what was taken is answered.
+    """
+    loop = app.loop
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # it is over
+            loop.call_soon_threadsafe(app.stop, False)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -104,9 +104,8 @@ def test_api_that_is_told_to_end_takes_no_connection_while_it_answers_what_it_to
     with socket.create_connection(address, timeout=WAIT_S) as client:
         client.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 100")
-        process.send_signal(signal.SIGTERM)
-        for worker in workers_of(api):  # as systemd does
-            os.kill(worker, signal.SIGTERM)
+        for told in (process.pid, process.pid, *workers_of(api)):  # as systemd and others do
+            os.kill(told, signal.SIGTERM)
         wait_until(is_refused, "nobody is let in any more", deadline_s=WAIT_S, every_s=0.01)
         assert process.poll() is None
         client.sendall(body)
