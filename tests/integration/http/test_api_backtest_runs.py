@@ -186,6 +186,17 @@ def test_api_waits_for_no_backtest_that_hangs_and_says_why_it_failed(
     assert "has ended: start it again" in shown(other, where)["error"]
 
 
+def test_api_ends_in_time_though_it_cannot_say_why_a_backtest_failed(own: Api) -> None:
+    assert own.process is not None
+    with held(own), psycopg.connect(own.settings.database_url) as conn:
+        os.kill(wait_running(own, started(own)), signal.SIGSTOP)
+        conn.execute("LOCK TABLE backtests IN ACCESS EXCLUSIVE MODE")
+        own.process.popen.send_signal(signal.SIGTERM)
+        # As docs/operations.md tells whoever sends SIGKILL.
+        assert own.process.popen.wait(own.settings.publish_timeout_s + 5) == 0
+    assert "Traceback" not in own.log.read_text()
+
+
 def test_backtest_that_loses_the_database_has_failed(own: Api) -> None:
     with held(own):
         where = started(own)

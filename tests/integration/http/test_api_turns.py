@@ -68,7 +68,10 @@ def test_request_that_has_come_is_answered(protocol: type[BoundedProtocol]) -> N
 
 def test_request_that_has_come_in_part_is_ended_when_its_time_is_over() -> None:
     app = patient("turns-in-part")
-    app.add_route(raw, "/")
+
+    @app.get("/")
+    async def take(_request: Request) -> HTTPResponse:
+        return raw(b"taken")
 
     async def ask() -> bytes:
         async with served(app, IsTimed) as port:
