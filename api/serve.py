@@ -99,7 +99,7 @@ class _Workers:
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
-        # A signal to a worker might come while it takes none; and a second one would end it.
+        # A signal to a worker might come while it takes none; the end of a pipe stays.
         self._telling.close()
 
 
