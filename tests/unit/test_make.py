@@ -80,12 +80,12 @@ def test_wrong_python_gets_one_clear_line(bare_checkout: Path, tmp_path: Path) -
 
 
 VERBOSE_PYTHON = """
-import os, sys, tempfile, time
+import os, signal, sys, tempfile
 if sys.argv[1] == "-m":
     tempfile.mkstemp()
     with open(os.environ["STARTED"], "w") as started:
         started.write("venv")
-    time.sleep(60)  # an installation that takes long; the test interrupts it
+    signal.pause()  # an installation that takes long; the test interrupts it
 """
 
 
