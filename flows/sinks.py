@@ -128,7 +128,8 @@ class _LogPart(StatefulSinkPartition[RecordBatch, None]):
 
     def write_batch(self, values: list[RecordBatch]) -> None:
         for batch in values:
-            if len(batch) or batch.dead_letters:
+            # Repeats leave no row, but a position, which recovery is held against.
+            if batch.size_bytes or batch.dead_letters:
                 metrics.RECORDS.inc(len(batch))
                 metrics.DEAD_LETTERS.inc(len(batch.dead_letters))
                 metrics.BATCH_RECORDS.observe(len(batch) + len(batch.dead_letters))

@@ -62,7 +62,8 @@ class RecordBatch(Struct):
     event_us: event times, microseconds since the epoch. arrival_ms: milliseconds since the epoch.
     metadata: JSON text or None. id: the producer's own or None.
     dead_letters: what was put aside; in the same batch, for both are stored in one transaction.
-    read_until_ms, weight: as in `RawBatch`. size_bytes: of all its messages as they came.
+    read_until_ms, weight: as in `RawBatch`. size_bytes: of all its messages as they came,
+        repeats included.
     csv: the records as the database takes them, once they are laid out.
     """
 

@@ -104,3 +104,19 @@ def test_flow_that_is_told_to_stop_asks_a_database_that_was_away_once_more(
         else:
             with pytest.raises(StorageError, match="stopped while the database was away"):
                 seen_before(batch)
+
+
+def test_flow_goes_on_behind_records_that_were_all_repeats(line: Line) -> None:
+    """They leave no row: what is stored must be known to reach past them all the same."""
+    now = datetime.now(timezone.utc)
+    flow = line.start_flow()
+    line.send(log_at(now, id="a"), partition=0)
+    line.wait_for_logs(1, flow)
+    line.send(*[log_at(now, id="a")] * 2, partition=0)
+    passed = "SELECT 1 FROM positions WHERE next_offset = 3"
+    line.wait_for(lambda: len(line.query(passed)) == 2, "the repeats are passed", flow)
+    flow.popen.kill()
+    flow.popen.wait()
+    flow = line.start_flow()
+    require_stored(line, flow, {"a": 1})
+    assert "the recovery store is of no use" not in flow.log.read_text()
