@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from stack.processes import descendants, is_running
 from stack.waiting import wait_until
-from tests.faults.rig import STOPPED_WITHIN_S, WAIT_S, Rig
+from tests.faults.rig import STOPPED_WITHIN_S, WAIT_S, Rig, wait_until_stored
 from tocsin.topics import admin_client
 
 _COPYING: Final = """
@@ -258,10 +258,9 @@ def answers(rig: Rig) -> bool:
 
 
 def flows_on(rig: Rig) -> None:
-    """Wait until records that are acknowledged from now on are stored."""
+    """Wait until HTTP goes on, and what every partition holds then is stored."""
     rig.wait_for_http()
-    goal = rig.load.count
-    rig.wait_for(lambda: rig.line.count("logs") >= goal, "the flow goes on")
+    wait_until_stored(rig.line, rig.look_after_flow)
 
 
 def _is_true(rig: Rig, query: str) -> bool:

@@ -12,6 +12,7 @@ import psycopg
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
+from stack.errors import StackError
 from stack.kafka import KafkaBroker
 from stack.ports import free_port
 from stack.processes import Process
@@ -28,6 +29,7 @@ WAIT_S = 180
 STOPPED_WITHIN_S = 10
 _PATIENCE_S = 2
 _HTTP_TIMEOUT_S = 8
+_SHOWN_CHARS = 5000
 
 
 class Servers(Struct, frozen=True):
@@ -214,6 +216,8 @@ class Rig:
         """Kill what still runs."""
         with suppress(AttributeError):
             self.load.abandon()
+            # Shown of a test that failed.
+            print(self.flow.log.read_text()[-_SHOWN_CHARS:])
         self.line.close()
         for client in (self._client, self._key_owner.client):
             client.close()
@@ -243,8 +247,9 @@ class Rig:
 
 
 def wait_until_stored(line: Line, look_after: Callable[[], None]) -> None:
-    """Wait until a flow has stored and counted the whole topic."""
+    """Wait until a flow has stored and counted what every partition holds now."""
     ends = _ends(line)
+    behind: dict[tuple[str, int], tuple[int, int]] = {}
 
     def stored() -> bool:
         look_after()
@@ -253,11 +258,17 @@ def wait_until_stored(line: Line, look_after: Callable[[], None]) -> None:
         except psycopg.OperationalError:
             return False
         reached = {(stage, part): next_offset for stage, part, next_offset in rows}
-        return all(
-            reached.get((stage, part), 0) >= end for part, end in ends.items() for stage in STAGES
-        )
+        behind.clear()
+        for part, end in ends.items():
+            for stage in STAGES:
+                if (at := reached.get((stage, part), 0)) < end:
+                    behind[stage, part] = (at, end)
+        return not behind
 
-    wait_until(stored, "all is stored", deadline_s=WAIT_S, every_s=0.2)
+    try:
+        wait_until(stored, "all is stored", deadline_s=WAIT_S, every_s=0.2)
+    except StackError as error:
+        raise AssertionError(f"{error}: where each stands, and the end: {behind}") from None
 
 
 STAGES = ("logs", "detection")
