@@ -66,18 +66,17 @@ class TailSource:
         self._lag_max = lag_max
         self._stopping = threading.Event()
         self._ready: Future[None] = Future()
-        self._known: set[int] = set()
-        self._consumer = Consumer(
-            {
-                **client_config(settings, "tocsin-api-tail"),
-                "group.id": "tocsin-api-tail",  # the client asks for one; it is never joined
-                "enable.auto.commit": False,
-                "auto.offset.reset": "latest",
-                "allow.auto.create.topics": False,
-                "fetch.wait.max.ms": 100,
-                "queued.max.messages.kbytes": 16 * 1024,
-            }
-        )
+        self._begun: dict[int, int] = {}
+        self._config = {
+            **client_config(settings, "tocsin-api-tail"),
+            "group.id": "tocsin-api-tail",  # the client asks for one; it is never joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "allow.auto.create.topics": False,
+            "fetch.wait.max.ms": 100,
+            "queued.max.messages.kbytes": 16 * 1024,
+        }
+        self._consumer = Consumer(self._config)
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
 
     async def start(self) -> None:
@@ -99,7 +98,7 @@ class TailSource:
 
     def _run(self) -> None:
         try:
-            self._consumer.assign([self._at_end(part) for part in self._partitions()])
+            self._begin({part: self._end(part) for part in self._partitions()})
         except (KafkaException, BrokerError) as error:
             self._consumer.close()
             known = error if isinstance(error, BrokerError) else None
@@ -124,7 +123,7 @@ class TailSource:
                 self._stopping.wait(_REST * (time.monotonic() - began))
             if began - refreshed > REFRESH_S:
                 refreshed = began
-                self._add_partitions()
+                self._refresh()
 
     def _leap(self) -> int:
         """Go to the end if it is too far ahead; return how many records that skips."""
@@ -137,6 +136,7 @@ class TailSource:
         if lag <= self._lag_max:
             return 0
         for place, end in places:
+            self._begun[place.partition] = end
             self._consumer.seek(TopicPartition(self._topic, place.partition, end))
         return lag
 
@@ -144,23 +144,41 @@ class TailSource:
         found = self._consumer.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic]
         if found.error is not None or not found.partitions:
             raise TopicMissing(f"there is no topic {self._topic}: run `tocsin migrate`")
-        self._known.update(found.partitions)
         return sorted(found.partitions)
 
-    def _at_end(self, part: int) -> TopicPartition:
+    def _end(self, part: int) -> int:
         place = TopicPartition(self._topic, part)
-        _, end = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_S)
-        return TopicPartition(self._topic, part, end)
+        return self._consumer.get_watermark_offsets(place, timeout=_ANSWER_S)[1]
 
-    def _add_partitions(self) -> None:
-        """Read a partition that was added, from its beginning."""
-        before = set(self._known)
+    def _begin(self, offsets: dict[int, int]) -> None:
+        """Read these partitions, too, each from an offset on."""
+        self._begun |= offsets
+        self._consumer.incremental_assign(
+            [TopicPartition(self._topic, part, offset) for part, offset in offsets.items()]
+        )
+
+    def _refresh(self) -> None:
+        """Read a partition that was added, from its beginning.
+
+        A client that gets no answer is replaced: it may have lost the broker for good, as
+        `flows.partition_client` says.
+        """
         try:
-            added = [part for part in self._partitions() if part not in before]
+            added = [part for part in self._partitions() if part not in self._begun]
         except (KafkaException, BrokerError):  # away; the next round asks again
-            return
-        if added:
-            self._consumer.incremental_assign([TopicPartition(self._topic, p, 0) for p in added])
+            self._replace()
+        else:
+            self._begin(dict.fromkeys(added, 0))
+
+    def _replace(self) -> None:
+        reached = {
+            place.partition: place.offset
+            for place in self._consumer.position(self._consumer.assignment())
+            if place.offset >= 0
+        }
+        self._consumer.close()
+        self._consumer = Consumer(self._config)
+        self._begin(self._begun | reached)
 
 
 def _arrived(messages: Iterable[Message]) -> Iterable[Arrived]:

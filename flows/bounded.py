@@ -9,8 +9,9 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Message
 
 from flows.course import Course
+from flows.partition_client import consumer_config
 from flows.range_reader import RangeReader
-from flows.reader import POLL_RECORDS, consumer_config, plausible
+from flows.reader import POLL_RECORDS, plausible
 from flows.source import part_name
 from flows.topic_range import PartRange, TopicRange
 from tocsin.batches import RawBatch

@@ -4,12 +4,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Message
 
+from flows.partition_client import PartitionClient
 from tocsin.errors import BrokerError
 
 _SILENCE_S: Final = 60.0
-"""A broker that gives nothing for so long, though there is something, is given up."""
+"""A broker that gives nothing for so long, though there is something, is given up.
+
+By then its client was replaced twice.
+"""
 
 
 class RangeReader:
@@ -22,51 +26,41 @@ class RangeReader:
         self, config: Mapping[str, Any], topic: str, partition: int, first: int, end: int
     ) -> None:
         self.partition = partition
-        self.next_offset = first
         self._end = end
         self._nothing_since: float | None = None
-        self._consumer = Consumer({**config, "enable.partition.eof": True})
-        self._consumer.assign([TopicPartition(topic, partition, first)])
+        self._client = PartitionClient(config, topic, partition)
+        self._client.expects_more = True
+        self._client.read_from(first)
+
+    @property
+    def next_offset(self) -> int:
+        """Where it reads on, at most the end of the range."""
+        return min(self._client.next_offset, self._end)
 
     @property
     def is_over(self) -> bool:
         """Whether all of the range was read."""
-        return self.next_offset >= self._end
+        return self.next_offset == self._end
 
     def fetch(self, most: int, timeout_s: float = 0.0) -> list[Message]:
         """Return what has come of the range, none if there is none within the time.
 
         Raises BrokerError where its offsets are gone, or nothing has come for too long.
         """
-        came = self._consumer.consume(most, timeout=timeout_s)
-        messages = [message for message in came if message.error() is None]
-        if len(messages) < len(came):
-            for message in came:
-                if message.error() is not None:
-                    self._hear(message)
-        if messages:
-            self.next_offset = max(self.next_offset, (messages[-1].offset() or 0) + 1)
+        messages = self._client.fetch(most, timeout_s)
+        if self._client.is_out_of_range:
+            raise BrokerError(
+                f"offset {self.next_offset} of partition {self.partition} is not there any more:"
+                " retention has removed it while it was to be read"
+            )
         if self.is_over:
-            self.next_offset = self._end
             messages = [one for one in messages if (one.offset() or 0) < self._end]
         self._refuse_silence(is_silent=not (messages or self.is_over))
         return messages
 
     def close(self) -> None:
         """Leave the broker."""
-        self._consumer.close()
-
-    def _hear(self, message: Message) -> None:
-        """Take what is no record: the end of the partition, or that its offsets are gone."""
-        code = message.error().code()  # type: ignore[union-attr]  # it has one
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-            # What lies before it without a message is a mark of a transaction.
-            self.next_offset = max(self.next_offset, message.offset() or 0)
-        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (its public name)
-            raise BrokerError(
-                f"offset {self.next_offset} of partition {self.partition} is not there any more:"
-                " retention has removed it while it was to be read"
-            )
+        self._client.close()
 
     def _refuse_silence(self, *, is_silent: bool) -> None:
         now = time.monotonic()

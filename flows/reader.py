@@ -9,39 +9,24 @@ from typing import cast
 
 import structlog
 from bytewax.inputs import StatefulSourcePartition
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 from msgspec import Struct
 
 from flows import metrics
+from flows.partition_client import PartitionClient, consumer_config
 from flows.room import Room, weight_of
 from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import REQUEST_TIMEOUT_S, client_config, unreachable
+from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
 
 log = structlog.get_logger()
 
 POLL_RECORDS = 10_000
 EPOCH_RECORDS = 500_000
 """What a partition may hand out between two snapshots: within an epoch nothing else stops it."""
-_FETCHED_BYTES = 64 * 1024 * 1024
-_FETCHED_RECORDS = 80_000
-"""What the clients of all partitions together may have fetched ahead, besides one fetch each."""
-_FETCH_BYTES = 2 * 1024 * 1024
-"""What they fetch at once, all together, as it is on the wire: unpacked it may be fifty times that.
-
-A broker sends one producer's batch at least.
-"""
-_SHARE_BYTES_MIN = 64 * 1024
 _REST = timedelta(milliseconds=2)
 _TICK_S = 0.5
 """A partition without messages gives out an empty batch this often: time goes on downstream."""
@@ -88,14 +73,14 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._room = room
         self._stopping = stopping
         self._watch = watch
-        self._consumer = Consumer(consumer_config(settings, partitions))
-        self._place = TopicPartition(settings.topic, partition, OFFSET_BEGINNING)
+        config = consumer_config(settings, partitions)
+        self._client = PartitionClient(config, settings.topic, partition)
+        self._place = TopicPartition(settings.topic, partition)
         self._next_offset = self._first_offset(
             settings, None if start is None else start.next_offset
         )
         self._handed_out = start.handed_out if start is not None else None
         self._taken = 0
-        self._is_out_of_range = False
         metrics.LAG.positions[partition] = self._next_offset
         metrics.LOST.labels(partition)
         self._begin: Callable[[], None] | None = begin
@@ -104,7 +89,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._held_at = 0.0
         self._ticked_at = self._end_asked_at = time.monotonic()
         self._end_asked: tuple[int, Future[ListOffsetsResultInfo]] | None = None
-        self._consumer.assign([TopicPartition(settings.topic, partition, self._next_offset)])
+        self._client.read_from(self._next_offset)
 
     def next_batch(self) -> list[RawBatch]:
         """Return what has arrived, without waiting; end when the flow is to end."""
@@ -138,23 +123,17 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
 
     def _fetch(self) -> None:
         """Take what the client has fetched; hold it until the topic is known to be the same."""
-        messages = []
-        for message in self._consumer.consume(POLL_RECORDS, timeout=0):
-            error = message.error()
-            if error is None:
-                messages.append(message)
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (its public name)
-                self._is_out_of_range = True
-            else:
-                log.warning("kafka", problem=error.str(), partition=self._partition)
+        messages = self._client.fetch(POLL_RECORDS)
         if not messages:
-            if self._is_out_of_range:
+            if self._client.is_out_of_range:
                 self._find_place()
+            self._reach(self._client.next_offset)
             return
         if (messages[0].offset() or 0) < self._next_offset:
             # Offsets only go back in a topic that was made again.
             self._watch.remade.set()
             raise StopIteration
+        self._client.expects_more = False
         self._held = self._batch(messages)
         size_bytes = sum(len(value) for value in self._held.value if value)
         weight = weight_of(size_bytes, len(messages))
@@ -165,7 +144,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
     def _find_place(self) -> None:
         """Go on after what retention removed; end where the topic is shorter than what was read."""
         try:
-            low, high = self._consumer.get_watermark_offsets(self._place, timeout=_PLACE_TIMEOUT_S)
+            low, high = self._client.ends(_PLACE_TIMEOUT_S)
         except KafkaException as error:
             log.warning("kafka", problem=str(error), partition=self._partition)
             return
@@ -173,11 +152,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             # Only a topic that was made again has fewer records than before.
             self._watch.remade.set()
             raise StopIteration
-        self._is_out_of_range = False
-        self._next_offset = self._after_loss(self._next_offset, low)
-        self._consumer.assign(
-            [TopicPartition(self._place.topic, self._partition, self._next_offset)]
-        )
+        self._client.read_from(self._after_loss(self._next_offset, low))
 
     def _after_loss(self, start: int, low: int) -> int:
         """Return where to read on; say loudly, and count, what retention removed unread."""
@@ -200,16 +175,19 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
             return None
         self._held = None
         self._taken += len(batch.offset)
-        self._next_offset = self._handed_out = batch.next_offset
-        metrics.LAG.positions[self._partition] = self._next_offset
+        self._handed_out = batch.next_offset
+        self._reach(batch.next_offset)
         return batch
+
+    def _reach(self, next_offset: int) -> None:
+        self._next_offset = metrics.LAG.positions[self._partition] = next_offset
 
     def _tick_is_due(self) -> bool:
         return time.monotonic() - self._ticked_at > _TICK_S
 
     def close(self) -> None:
         """Leave the broker."""
-        self._consumer.close()
+        self._client.close()
 
     def _batch(self, messages: list[Message]) -> RawBatch:
         offsets = cast("list[int]", [m.offset() for m in messages])
@@ -217,7 +195,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         return RawBatch(
             incarnation=self._incarnation,
             partition=self._partition,
-            next_offset=offsets[-1] + 1 if offsets else self._next_offset,
+            next_offset=self._client.next_offset if offsets else self._next_offset,
             key=[m.key() for m in messages],
             value=[m.value() for m in messages],
             arrival_ms=arrivals,
@@ -240,9 +218,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         if not answer.done():
             return None
         self._end_asked = None
-        if answer.exception() is not None or self._next_offset < answer.result().offset:
+        if answer.exception() is not None:
             return None
-        return asked_ms - CLOCK_SKEW_MS
+        self._client.expects_more = self._next_offset < answer.result().offset
+        return None if self._client.expects_more else asked_ms - CLOCK_SKEW_MS
 
     def _ask_end(self) -> "Future[ListOffsetsResultInfo]":
         spec = {self._place: OffsetSpec.latest()}
@@ -251,33 +230,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
     def _first_offset(self, settings: Settings, start: int | None) -> int:
         """Return where to begin; say loudly if retention has removed what was to come next."""
         try:
-            low, _ = self._consumer.get_watermark_offsets(self._place, timeout=REQUEST_TIMEOUT_S)
+            low, _ = self._client.ends(REQUEST_TIMEOUT_S)
         except KafkaException as error:
             raise BrokerError(unreachable(settings, error)) from None
         return low if start is None else self._after_loss(start, low)
-
-
-def consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
-    """Return how one partition of so many is read: by assignment, without a position in Kafka."""
-    fetch_bytes, fetched_bytes = (
-        max(together // partitions, _SHARE_BYTES_MIN) for together in (_FETCH_BYTES, _FETCHED_BYTES)
-    )
-    return {
-        **client_config(settings, "tocsin-flow"),
-        "group.id": "tocsin-flow",  # asked for by the client; no group is ever joined
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",  # see _find_place
-        "isolation.level": "read_committed",
-        "fetch.queue.backoff.ms": 5,
-        # A broker may look for new records only a few times while it lets a fetch wait.
-        "fetch.wait.max.ms": 25,
-        "fetch.message.max.bytes": fetch_bytes,
-        # It fetches until there is one or the other; for each record it takes some 300 bytes more.
-        "queued.max.messages.kbytes": fetched_bytes // 1024,
-        "queued.min.messages": max(_FETCHED_RECORDS // partitions, 1),
-        "error_cb": _say_error,
-    }
 
 
 def plausible(arrivals: list[int]) -> list[int]:
@@ -290,7 +246,3 @@ def plausible(arrivals: list[int]) -> list[int]:
     if arrivals and (max(arrivals) > latest_ms or min(arrivals) < 0):
         return [min(max(arrival_ms, 0), latest_ms) for arrival_ms in arrivals]
     return arrivals
-
-
-def _say_error(error: KafkaError) -> None:
-    log.warning("kafka", problem=error.str())

@@ -11,8 +11,9 @@ from msgspec import Struct, field
 
 from flows.course import Course
 from flows.pace import Pace
+from flows.partition_client import consumer_config
 from flows.range_reader import RangeReader
-from flows.reader import consumer_config, plausible
+from flows.reader import plausible
 from flows.replay_target import Place
 from flows.shifting import shifted
 from flows.topic_range import PartRange, TopicRange

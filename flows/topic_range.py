@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from msgspec import Struct
 
-from flows.reader import CLOCK_SKEW_MS, consumer_config
+from flows.partition_client import consumer_config
+from flows.reader import CLOCK_SKEW_MS
 from flows.wording import moment
 from tocsin.errors import BrokerError, RangeUnusable, SettingsError
 from tocsin.settings import Settings

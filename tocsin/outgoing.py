@@ -65,6 +65,9 @@ class Delivery(Struct, frozen=True):
 class ConfirmedProducer:
     """Sends messages to one topic and waits for Kafka's acknowledgement of each.
 
+    A client to which something was not acknowledged is replaced: it may have lost the broker for
+    good (see `flows.partition_client`), or the topic that it knew, where another may write.
+
     batch_messages: how many may go in one request; a request that is too large fails as a whole.
     stopping: when set, it waits for HURRIED_S at most. config: what else the client is told.
     """
@@ -80,22 +83,21 @@ class ConfirmedProducer:
     ) -> None:
         self._topic = topic
         self._stopping = stopping
-        self._producer = Producer(
-            {
-                **client_config(settings, "tocsin-flow"),
-                "acks": "all",
-                "enable.idempotence": True,
-                # A topic that a broker makes by itself has the wrong settings.
-                "allow.auto.create.topics": False,
-                "partitioner": PARTITIONER,
-                "compression.type": "lz4",
-                "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
-                "queue.buffering.max.kbytes": _QUEUE_KIB,
-                "batch.num.messages": batch_messages,
-                "error_cb": _is_told_by_delivery,
-                **(config or {}),
-            }
-        )
+        self._config = {
+            **client_config(settings, "tocsin-flow"),
+            "acks": "all",
+            "enable.idempotence": True,
+            # A topic that a broker makes by itself has the wrong settings.
+            "allow.auto.create.topics": False,
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+            "delivery.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
+            "queue.buffering.max.kbytes": _QUEUE_KIB,
+            "batch.num.messages": batch_messages,
+            "error_cb": _is_told_by_delivery,
+            **(config or {}),
+        }
+        self._producer = Producer(self._config)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send the messages in order; raise BrokerError if one was not acknowledged.
@@ -136,7 +138,13 @@ class ConfirmedProducer:
                 else:
                     break
         self._flush()
+        if any(delivery.problem and not delivery.is_refused for delivery in deliveries):
+            self._replace()
         return deliveries
+
+    def _replace(self) -> None:
+        self._producer.purge()
+        self._producer = Producer(self._config)
 
     def _flush(self) -> None:
         """Wait until every message is delivered or given up."""

@@ -11,6 +11,8 @@ from stack.ports import LOOPBACK, free_port
 _CHUNK = 64 * 1024
 
 Result = TypeVar("Result")
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Carrier = Coroutine[Any, Any, None]
 
 
 class TcpProxy:
@@ -97,8 +99,7 @@ class TcpProxy:
         except (OSError, asyncio.CancelledError):
             writer.close()
             return
-        to = asyncio.create_task(_pump(reader, there[1], gate))
-        back = asyncio.create_task(_pump(there[0], writer, gate))
+        to, back = map(asyncio.create_task, self.carriers((reader, writer), there, gate))
         try:
             await asyncio.wait({to, back}, return_when=asyncio.FIRST_COMPLETED)
             await gate.wait()
@@ -107,11 +108,17 @@ class TcpProxy:
                 pump.cancel()
                 stream.close()
 
+    def carriers(
+        self, here: Streams, there: Streams, gate: asyncio.Event
+    ) -> tuple[Carrier, Carrier]:
+        """Return what carries bytes from a client to the target, and what carries them back."""
+        return carry(here[0], there[1], gate), carry(there[0], here[1], gate)
 
-async def _pump(
+
+async def carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event
 ) -> None:
-    """Carry bytes one way, up to the end of either side."""
+    """Carry bytes one way, up to the end of either side, while the gate is open."""
     with suppress(OSError):
         while chunk := await reader.read(_CHUNK):
             await gate.wait()
