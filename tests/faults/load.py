@@ -1,7 +1,8 @@
 """The load: two thousand records a second and more, over HTTP and straight to Kafka.
 
 It knows of every record whether it was acknowledged. It gives up nothing: what HTTP did not
-acknowledge is sent again with the same ids, what Kafka did not is left to the idempotent producer.
+acknowledge is sent again with the same ids, what Kafka did not is left to the idempotent producer;
+unless that is lost, with what it held.
 """
 
 import threading
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 import httpx
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stack.waiting import wait_until
 from tests.faults.fleet import HISTORY_WINDOWS, QUIET_RECORDS, Course
@@ -28,6 +29,10 @@ _BEHIND_S = 8.0
 """A sender that was held up makes up for at most so much, at full speed."""
 _AGAIN_S = 0.05
 _SETTLED_S = 120
+_DOUBTED_S = 20.0
+_LOST_S = 10.0
+"""A producer that has lost the broker for good (see `flows.partition_client`): it acknowledges
+nothing for the former, and the latter beside one that is answered."""
 
 Name = tuple[str, int]
 Send = Callable[[list[tuple[Name, bytes]]], None]
@@ -70,6 +75,8 @@ class Load:
         self._refused: list[str] = []
         self._bootstrap = bootstrap
         self._producer = self._new_producer()
+        self._acknowledged_at = self._asked_at = time.monotonic()
+        self._answered_since: float | None = None
         self._threads = [
             threading.Thread(target=self._run, args=sender, daemon=True)
             for sender in (
@@ -205,7 +212,25 @@ class Load:
                 return
 
     def _to_kafka(self, records: list[tuple[Name, bytes]]) -> None:
+        self._renew_if_lost()
         self._produce(self._producer, records)
+
+    def _renew_if_lost(self) -> None:
+        now = time.monotonic()
+        if not len(self._producer) or now - self._acknowledged_at < _DOUBTED_S:
+            self._answered_since = None
+        elif now - self._asked_at > _LOST_S / 4:
+            self._asked_at = now
+            try:
+                self._new_producer().list_topics(self._topic, timeout=1)
+            except KafkaException:
+                self._answered_since = None
+                return
+            self._answered_since = self._answered_since or now
+            if now - self._answered_since > _LOST_S:
+                self._producer.purge()
+                self._producer = self._new_producer()
+                self._acknowledged_at = now
 
     def _produce(
         self, producer: Producer, records: list[tuple[Name, bytes]], partition: int = -1
@@ -228,6 +253,7 @@ class Load:
 
     def _delivered(self, name: Name, error: KafkaError | None, message: Message) -> None:
         if error is None:
+            self._acknowledged_at = time.monotonic()
             self.acknowledged.add(name)
             self._partitions.setdefault(name[0], message.partition() or 0)
 
@@ -251,4 +277,8 @@ class Load:
         )
 
     def _settle(self) -> None:
-        assert self._producer.flush(_SETTLED_S) == 0, "Kafka reports nothing"
+        def is_settled() -> bool:
+            self._renew_if_lost()
+            return self._producer.flush(1) == 0
+
+        wait_until(is_settled, "Kafka has reported on all", deadline_s=_SETTLED_S)
