@@ -23,7 +23,8 @@ class Topic:
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.topic
-        self._client = AdminClient(client_config(settings, "tocsin-api-topic"))
+        self._config = client_config(settings, "tocsin-api-topic")
+        self._client = AdminClient(self._config)
 
     async def ask(self, timeout_s: float) -> str:
         """Return the topic's id: one that was deleted and made again has another.
@@ -40,7 +41,12 @@ class Topic:
                 raise TopicMissing(
                     f"there is no topic {self._name}: run `tocsin migrate`"
                 ) from None
-            raise BrokerError("Kafka does not answer") from None
+            raise self._unanswered() from None
         except Late:
-            raise BrokerError("Kafka does not answer") from None
+            raise self._unanswered() from None
         return id_of(found)
+
+    def _unanswered(self) -> BrokerError:
+        """Have another client, for this one may have lost the broker for good, and say so."""
+        self._client = AdminClient(self._config)
+        return BrokerError("Kafka does not answer")

@@ -5,7 +5,7 @@ A partition's numbers carry its number as a label. Counters count since the proc
 
 from collections.abc import Iterator
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from tocsin.errors import SettingsError
 from tocsin.settings import Settings
-from tocsin.topics import admin_client
+from tocsin.topics import admin_client, end_told
 
 _SCRAPE_TIMEOUT_S = 3.0
 
@@ -61,12 +61,12 @@ class Lag(Collector):
 
     def __init__(self) -> None:
         self.positions: dict[int, int] = {}
-        self._topic = ""
+        self._settings = Settings()
         self._admin: AdminClient | None = None
 
     def begin(self, settings: Settings) -> None:
         """Know the broker and the topic."""
-        self._topic = settings.topic
+        self._settings = settings
         self._admin = admin_client(settings)
 
     def collect(self) -> Iterator[Metric]:
@@ -81,12 +81,16 @@ class Lag(Collector):
     def _ends(self) -> dict[int, int]:
         if self._admin is None or not self.positions:
             return {}
-        wanted = {TopicPartition(self._topic, part): OffsetSpec.latest() for part in self.positions}
+        wanted = {
+            TopicPartition(self._settings.topic, part): OffsetSpec.latest()
+            for part in self.positions
+        }
         answers = self._admin.list_offsets(wanted, request_timeout=_SCRAPE_TIMEOUT_S)
-        try:
-            return {place.partition: end.result().offset for place, end in answers.items()}
-        except KafkaException:
-            return {}
+        ends = {place.partition: end_told(answer) for place, answer in answers.items()}
+        known = {partition: end for partition, end in ends.items() if end is not None}
+        if not known:
+            self._admin = admin_client(self._settings)
+        return known
 
 
 LAG = Lag()

@@ -10,7 +10,7 @@ from typing import cast
 import structlog
 from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka.admin import ListOffsetsResultInfo
 from msgspec import Struct
 
 from flows import metrics
@@ -20,7 +20,7 @@ from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import BrokerError
 from tocsin.settings import Settings
-from tocsin.topics import REQUEST_TIMEOUT_S, unreachable
+from tocsin.topics import REQUEST_TIMEOUT_S, end_told, unreachable
 
 log = structlog.get_logger()
 
@@ -62,12 +62,10 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         partitions: int,
         start: Position | None,
         room: Room,
-        admin: AdminClient,
         stopping: threading.Event,
         watch: TopicWatch,
         begin: Callable[[], None],
     ) -> None:
-        self._admin = admin
         self._incarnation = incarnation
         self._partition = partition
         self._room = room
@@ -212,20 +210,20 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         if self._end_asked is None:
             if time.monotonic() - self._end_asked_at > _END_CHECK_S:
                 self._end_asked_at = time.monotonic()
-                self._end_asked = (time.time_ns() // 1_000_000, self._ask_end())
+                self._end_asked = (
+                    time.time_ns() // 1_000_000,
+                    self._watch.ask_end(self._place),
+                )
             return None
         asked_ms, answer = self._end_asked
         if not answer.done():
             return None
         self._end_asked = None
-        if answer.exception() is not None:
+        end = end_told(answer)
+        if end is None:
             return None
-        self._client.expects_more = self._next_offset < answer.result().offset
+        self._client.expects_more = self._next_offset < end
         return None if self._client.expects_more else asked_ms - CLOCK_SKEW_MS
-
-    def _ask_end(self) -> "Future[ListOffsetsResultInfo]":
-        spec = {self._place: OffsetSpec.latest()}
-        return self._admin.list_offsets(spec, request_timeout=REQUEST_TIMEOUT_S)[self._place]
 
     def _first_offset(self, settings: Settings, start: int | None) -> int:
         """Return where to begin; say loudly if retention has removed what was to come next."""

@@ -11,7 +11,6 @@ from flows.watch import TopicWatch
 from tocsin.batches import RawBatch
 from tocsin.errors import RecoveryAhead
 from tocsin.settings import Settings
-from tocsin.topics import admin_client
 
 
 class TopicSource(FixedPartitionedSource[RawBatch, Position]):
@@ -46,7 +45,6 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
         self._room = room
         self._stopping = stopping
         self._watch = watch
-        self._admin = admin_client(settings)
 
     def list_parts(self) -> list[str]:
         """Name the partitions so that their names sort as their numbers do."""
@@ -74,7 +72,6 @@ class TopicSource(FixedPartitionedSource[RawBatch, Position]):
             len(self._partitions),
             start,
             self._room,
-            self._admin,
             self._stopping,
             self._watch,
             self._begin,

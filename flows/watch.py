@@ -3,17 +3,22 @@
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
+from functools import partial
 
 import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 
-from tocsin.errors import BrokerError
+from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
-from tocsin.topics import admin_client, describe_topic
+from tocsin.topics import REQUEST_TIMEOUT_S, admin_client, describe_topic
 
 log = structlog.get_logger()
 
 _EVERY_S = 2.0
 _AWAY_S = 0.2
+_ANSWER_S = 5.0
 
 
 class TopicWatch:
@@ -32,6 +37,7 @@ class TopicWatch:
         self._topic_id = topic_id
         self._partitions = frozenset(partitions)
         self._admin = admin_client(settings)
+        self._is_away = False
         self._asked = threading.Event()
         self._finished = threading.Event()
         self._seen_at = 0.0
@@ -52,6 +58,14 @@ class TopicWatch:
         """Have the topic looked at now."""
         self._asked.set()
 
+    def ask_end(self, place: TopicPartition) -> "Future[ListOffsetsResultInfo]":
+        """Have the broker asked for the end of a partition."""
+        admin, spec = self._admin, {place: OffsetSpec.latest()}
+        answer = admin.list_offsets(spec, request_timeout=REQUEST_TIMEOUT_S)[place]
+        # Of a client that is replaced and gone no answer ever comes, not even that it is late.
+        answer.add_done_callback(partial(_keep, admin))
+        return answer
+
     def is_over(self) -> bool:
         """Tell whether the topic is no longer the one that the flow began with."""
         return self.remade.is_set() or self.grown.is_set()
@@ -67,13 +81,17 @@ class TopicWatch:
             asked_at = time.monotonic()
             try:
                 topic_id, partitions = describe_topic(
-                    self._settings, self._settings.topic, admin=self._admin
+                    self._settings, self._settings.topic, admin=self._admin, timeout_s=_ANSWER_S
                 )
-            except BrokerError:
+            except BrokerError as error:
                 # Away, or deleted and not made again yet: whoever asked goes on waiting.
+                self._note_absence(error)
                 self._finished.wait(_AWAY_S)
                 self._asked.set()
                 continue
+            if self._is_away:
+                self._is_away = False
+                log.info("Kafka answers again")
             if topic_id != self._topic_id:
                 self.remade.set()
                 return
@@ -82,3 +100,15 @@ class TopicWatch:
                 self.grown.set()
                 return
             self._seen_at = asked_at
+
+    def _note_absence(self, error: BrokerError) -> None:
+        if isinstance(error, TopicMissing):
+            return
+        if not self._is_away:
+            self._is_away = True
+            log.warning("Kafka is away, trying again", problem=str(error))
+        self._admin = admin_client(self._settings)
+
+
+def _keep(*_held: object) -> None:
+    """Be called: whoever is to call this holds what is to be kept."""

@@ -1,6 +1,7 @@
 """The topics: their names and settings, how they are made, and which incarnation one is."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from ctypes import py_object, pythonapi
 from difflib import get_close_matches
@@ -8,7 +9,7 @@ from sys import getrefcount
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, TopicDescription
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, TopicDescription
 from confluent_kafka.cimpl import NewTopic
 
 from tocsin.errors import BrokerError, TopicMissing
@@ -46,7 +47,11 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
 
 
 def admin_client(settings: Settings) -> AdminClient:
-    """Return a client for the broker's administration. Keep it until its futures are done."""
+    """Return a client for the broker's administration. Keep it until its futures are done.
+
+    One that got no answer may have lost the broker for good (see `flows.partition_client`): who
+    asks again and again replaces it.
+    """
     return AdminClient(client_config(settings, "tocsin-admin"))
 
 
@@ -86,18 +91,23 @@ def _create(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
 
 
 def describe_topic(
-    settings: Settings, name: str, *, admin: AdminClient | None = None
+    settings: Settings,
+    name: str,
+    *,
+    admin: AdminClient | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> tuple[str, Sequence[int]]:
     """Return a topic's id and its partition numbers.
 
     admin: the client to ask with; without one, a connection is made for this question alone.
+    timeout_s: how long to wait for the answer.
 
     A topic that was deleted and made again has another id: its offsets start anew.
     Raises TopicMissing, or BrokerError when the broker cannot be reached.
     """
     if admin is None:  # a client that has nothing to do is falsy
         admin = admin_client(settings)
-    future = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
+    future = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name]
     try:
         topic = future.result()
     except KafkaException as error:
@@ -117,6 +127,17 @@ def id_of(topic: TopicDescription) -> str:
     if getrefcount(topic.topic_id) > _HOLDERS:
         pythonapi.Py_DecRef(py_object(topic.topic_id))
     return str(topic.topic_id)
+
+
+def end_told(answer: "Future[ListOffsetsResultInfo]") -> int | None:
+    """Return what a broker was asked for by `list_offsets`; None where it has not answered.
+
+    Of one that hung, the client (2.16) says that the offset is -1001, and no error.
+    """
+    if answer.exception() is not None:
+        return None
+    offset = answer.result().offset
+    return offset if offset >= 0 else None
 
 
 @contextmanager

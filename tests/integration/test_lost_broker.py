@@ -5,13 +5,19 @@ broker, and the client forgets all. Here it does so each time: it is told not to
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
 
+from api.publisher import Publisher
 from api.tail_source import Arrived, TailSource
+from flows.watch import TopicWatch
 from stack.kafka import KafkaBroker
 from stack.waiting import wait_until
 from tests.integration.conftest import WAIT_S
@@ -20,8 +26,9 @@ from tests.nameless import NamelessProxy
 from tocsin.errors import BrokerError
 from tocsin.outgoing import ConfirmedProducer, Outgoing
 from tocsin.settings import Settings
-from tocsin.topics import client_config, create_topics
+from tocsin.topics import client_config, create_topics, describe_topic
 
+HEARD = "the client hears of no broker"
 MESSAGE = b'{"timestamp":"%s","service_id":"s","level":"INFO","message":"m"}'
 
 
@@ -38,17 +45,15 @@ class Forgotten:
             kafka_bootstrap=f"127.0.0.1:{proxy.port}", topic=topic, partitions=1
         )
 
-    def by(self, client: str, go_on: Callable[[], object] = int) -> None:
-        """Name no broker until a client has heard so. go_on: what has it ask."""
+    @contextmanager
+    def by(self, client: str) -> Iterator[Callable[[], bool]]:
+        """Name no broker for a while; yield whether a client has heard so."""
         former = self._proxy.emptied[client]
         self._proxy.names_none = True
-
-        def heard() -> bool:
-            go_on()
-            return self._proxy.emptied[client] > former
-
-        wait_until(heard, "the client hears of no broker", deadline_s=WAIT_S)
-        self._proxy.names_none = False
+        try:
+            yield lambda: self._proxy.emptied[client] > former
+        finally:
+            self._proxy.names_none = False
 
     def send(self) -> None:
         """Write a record, past the proxy."""
@@ -92,7 +97,8 @@ def forgotten(
             "topic.metadata.refresh.interval.ms": 100,
         }
 
-    for module in ("flows.partition_client", "tocsin.outgoing", "api.tail_source"):
+    modules = "flows.partition_client", "tocsin.outgoing", "api.publisher", "api.tail_source"
+    for module in modules:
         monkeypatch.setattr(f"{module}.client_config", forgetful)
     return made
 
@@ -102,9 +108,31 @@ def test_flow_reads_on(forgotten: Forgotten, monkeypatch: pytest.MonkeyPatch) ->
     with reading(forgotten.settings) as read:
         forgotten.send()
         wait_until(lambda: read().offsets == [0], "the first record", deadline_s=WAIT_S)
-        forgotten.by("tocsin-flow", read)
+        with forgotten.by("tocsin-flow") as has_heard:
+            wait_until(lambda: read() and has_heard(), HEARD, deadline_s=WAIT_S)
         forgotten.send()
         wait_until(lambda: read().offsets == [0, 1], "the second record", deadline_s=WAIT_S)
+
+
+def test_topic_is_watched_on(forgotten: Forgotten) -> None:
+    settings = forgotten.settings
+    watch = TopicWatch(settings, describe_topic(settings, settings.topic)[0], [0])
+    watch.start()
+
+    def is_there(since: float) -> bool:
+        watch.ask()
+        return watch.was_there_at(since)
+
+    with capture_logs() as said:
+        wait_until(lambda: is_there(0.1), "the topic", deadline_s=WAIT_S)
+        with forgotten.by("tocsin-admin") as has_heard:
+            wait_until(lambda: is_there(0.1) and has_heard(), HEARD, deadline_s=WAIT_S)
+            wait_until(lambda: is_there(0.1) and said, "no answer", deadline_s=WAIT_S)
+        now = time.monotonic()
+        wait_until(lambda: is_there(now), "the topic again", deadline_s=WAIT_S)
+    watch.finish()
+    told = [entry["event"] for entry in said]
+    assert told == ["Kafka is away, trying again", "Kafka answers again"]
 
 
 def test_what_tocsin_writes_is_written(forgotten: Forgotten) -> None:
@@ -120,8 +148,39 @@ def test_what_tocsin_writes_is_written(forgotten: Forgotten) -> None:
         return True
 
     wait_until(written, "it is written", deadline_s=WAIT_S)
-    forgotten.by("tocsin-flow", written)
+    with forgotten.by("tocsin-flow") as has_heard:
+        wait_until(lambda: written() is not None and has_heard(), HEARD, deadline_s=WAIT_S)
     wait_until(written, "it is written again", deadline_s=WAIT_S)
+
+
+def test_api_takes_records_again(forgotten: Forgotten) -> None:
+    publisher = Publisher(msgspec.structs.replace(forgotten.settings, publish_timeout_s=2.0))
+
+    async def is_confirmed() -> bool:
+        with suppress(BrokerError):
+            await publisher.publish([(b"key", b"value")])
+            return True
+        return False
+
+    async def is_unanswered() -> bool:
+        try:
+            await publisher.require_topic(1.0)
+        except BrokerError:
+            return True
+        return False
+
+    async def work() -> None:
+        publisher.start()
+        while not await is_confirmed():
+            pass
+        with forgotten.by("tocsin-api") as has_heard:
+            while not (has_heard() and await is_unanswered()):
+                await is_confirmed()
+        while not await is_confirmed():
+            pass
+        await publisher.stop()
+
+    asyncio.run(asyncio.wait_for(work(), WAIT_S))
 
 
 def test_tail_goes_on(forgotten: Forgotten, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +192,8 @@ def test_tail_goes_on(forgotten: Forgotten, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         forgotten.send()
         wait_until(lambda: len(seen) == 1, "the first record", deadline_s=WAIT_S)
-        forgotten.by("tocsin-api-tail")
+        with forgotten.by("tocsin-api-tail") as has_heard:
+            wait_until(has_heard, HEARD, deadline_s=WAIT_S)
         for _ in range(2):
             forgotten.send()
         wait_until(lambda: len(seen) == 3, "the others", deadline_s=WAIT_S)

@@ -1,28 +1,32 @@
 """A partition is read to its end, whatever lies there, and the silence behind it is known."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import ListOffsetsResultInfo
 from structlog.testing import capture_logs
 
-from flows.reader import PartitionReader
+from flows.reader import CLOCK_SKEW_MS, PartitionReader
 from flows.room import Room
 from flows.watch import TopicWatch
 from stack.kafka import KafkaBroker
 from stack.waiting import wait_until
 from tests.integration.conftest import WAIT_S
 from tocsin.settings import Settings
-from tocsin.topics import admin_client, create_topics, describe_topic
+from tocsin.topics import create_topics, describe_topic
 
 
 class Reading:
     """What a reader has given out so far, and what the last of it said."""
 
-    def __init__(self, reader: PartitionReader) -> None:
+    def __init__(self, reader: PartitionReader, watch: TopicWatch) -> None:
         self._reader = reader
+        self.watch = watch
         self.offsets: list[int] = []
         self.next_offset = 0
         self.read_until_ms: int | None = None
@@ -43,11 +47,9 @@ def reading(settings: Settings) -> Iterator[Reading]:
     watch = TopicWatch(settings, describe_topic(settings, settings.topic)[0], [0])
     watch.start()
     begun, stopping = threading.Event(), threading.Event()
-    reader = PartitionReader(
-        settings, 1, 0, 1, None, Room([]), admin_client(settings), stopping, watch, begun.set
-    )
+    reader = PartitionReader(settings, 1, 0, 1, None, Room([]), stopping, watch, begun.set)
     try:
-        yield Reading(reader)
+        yield Reading(reader, watch)
     finally:
         reader.close()
         watch.finish()
@@ -112,3 +114,34 @@ def test_open_transaction_is_waited_for(
         wait_until(lambda: read().read_until_ms, "the silence behind it", deadline_s=WAIT_S)
     waited = [entry["waited_s"] for entry in said if "a new client" in entry["event"]]
     assert waited[:3] == [0.2, 0.4, 0.8]
+
+
+def test_broker_that_hangs_tells_of_no_silence(
+    own_full_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there unread would come too late for the clocks that it has moved."""
+    monkeypatch.setattr("flows.reader._END_CHECK_S", 0.1)
+    monkeypatch.setattr("tocsin.topics._SOCKET_TIMEOUT_MS", 1000)
+    monkeypatch.setattr("flows.watch.REQUEST_TIMEOUT_S", 1.5)
+    settings = Settings(kafka_bootstrap=own_full_broker.bootstrap, topic="logs", partitions=1)
+    with reading(settings) as read:
+        wait_until(lambda: read().read_until_ms, "the silence", deadline_s=WAIT_S)
+        ask_end, asked = read.watch.ask_end, []
+
+        def ask(place: TopicPartition) -> "Future[ListOffsetsResultInfo]":
+            asked.append(ask_end(place))
+            return asked[-1]
+
+        monkeypatch.setattr(read.watch, "ask_end", ask)
+        own_full_broker.pause()
+        paused_ms = time.time_ns() // 1_000_000
+
+        def is_unanswered() -> bool:
+            assert (read().read_until_ms or 0) < paused_ms - CLOCK_SKEW_MS
+            return len(asked) == 4  # the first may have been on its way
+
+        try:
+            wait_until(is_unanswered, "three questions without an answer", deadline_s=WAIT_S)
+        finally:
+            own_full_broker.resume()
+        wait_until(lambda: read().read_until_ms, "the silence", deadline_s=WAIT_S)
