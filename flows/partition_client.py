@@ -83,12 +83,12 @@ class PartitionClient:
 
     def fetch(self, most: int, timeout_s: float = 0.0) -> list[Message]:
         """Return the records that have come, none if there is none within the time."""
-        messages = []
-        for message in self._consumer.consume(most, timeout=timeout_s):
-            if message.error() is None:
-                messages.append(message)
-            else:
-                self._hear(message)
+        came = self._consumer.consume(most, timeout=timeout_s)
+        messages = [message for message in came if message.error() is None]
+        if len(messages) < len(came):
+            for message in came:
+                if (error := message.error()) is not None:
+                    self._hear(message, error)
         if messages:
             self.next_offset = max(self.next_offset, (messages[-1].offset() or 0) + 1)
             self._silent_since, self._lost_s = None, LOST_S
@@ -102,16 +102,15 @@ class PartitionClient:
         """Leave the broker."""
         self._consumer.close()
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, message: Message, error: KafkaError) -> None:
         """Take what is no record."""
-        error = message.error()
-        code = error.code()  # type: ignore[union-attr]  # it has one
+        code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
             self.next_offset = max(self.next_offset, message.offset() or 0)
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (its public name)
             self.is_out_of_range = True
         else:
-            log.warning("kafka", problem=error.str(), partition=self._partition)  # type: ignore[union-attr]
+            log.warning("kafka", problem=error.str(), partition=self._partition)
 
     def _refuse_silence(self) -> None:
         now = time.monotonic()
