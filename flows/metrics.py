@@ -79,16 +79,17 @@ class Lag(Collector):
         yield gauge
 
     def _ends(self) -> dict[int, int]:
-        if self._admin is None or not self.positions:
+        admin = self._admin  # kept until it has answered: another scrape may replace it
+        if admin is None or not self.positions:
             return {}
         wanted = {
             TopicPartition(self._settings.topic, part): OffsetSpec.latest()
             for part in self.positions
         }
-        answers = self._admin.list_offsets(wanted, request_timeout=_SCRAPE_TIMEOUT_S)
+        answers = admin.list_offsets(wanted, request_timeout=_SCRAPE_TIMEOUT_S)
         ends = {place.partition: end_told(answer) for place, answer in answers.items()}
         known = {partition: end for partition, end in ends.items() if end is not None}
-        if not known:
+        if not known and self._admin is admin:
             self._admin = admin_client(self._settings)
         return known
 

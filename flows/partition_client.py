@@ -21,6 +21,8 @@ LOST_S: Final = 15.0
 """So long a client may give nothing though more is there; longer than a request may take."""
 _LOST_MAX_S: Final = 600.0
 """Each client has twice the time of the one before: what is there may be an open transaction."""
+_PAUSE_S: Final = 5.0
+"""Who looks so seldom can't tell how long a client has given nothing."""
 SAY_AGAIN_S: Final = 30.0
 _NO_LEADER: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
@@ -54,6 +56,7 @@ class PartitionClient:
         self._partition = partition
         self._consumer = Consumer(self._config)
         self._silent_since: float | None = None
+        self._looked_at = 0.0
         self._lost_s = LOST_S
         self.next_offset = 0
         self.is_out_of_range = False
@@ -114,7 +117,7 @@ class PartitionClient:
 
     def _refuse_silence(self) -> None:
         now = time.monotonic()
-        if self._silent_since is None:
+        if self._silent_since is None or now - self._looked_at > _PAUSE_S:
             self._silent_since = now
         elif now - self._silent_since > self._lost_s:
             log.warning(
@@ -127,6 +130,7 @@ class PartitionClient:
             self._consumer = Consumer(self._config)
             self.read_from(self.next_offset)
             self._silent_since, self._lost_s = None, min(2 * self._lost_s, _LOST_MAX_S)
+        self._looked_at = now
 
 
 def consumer_config(settings: Settings, partitions: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import cast
 import structlog
 from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import KafkaException, Message, TopicPartition
-from confluent_kafka.admin import ListOffsetsResultInfo
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo
 from msgspec import Struct
 
 from flows import metrics
@@ -86,7 +86,7 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
         self._held: RawBatch | None = None
         self._held_at = 0.0
         self._ticked_at = self._end_asked_at = time.monotonic()
-        self._end_asked: tuple[int, Future[ListOffsetsResultInfo]] | None = None
+        self._end_asked: tuple[int, AdminClient, Future[ListOffsetsResultInfo]] | None = None
         self._client.read_from(self._next_offset)
 
     def next_batch(self) -> list[RawBatch]:
@@ -212,18 +212,16 @@ class PartitionReader(StatefulSourcePartition[RawBatch, Position]):
                 self._end_asked_at = time.monotonic()
                 self._end_asked = (
                     time.time_ns() // 1_000_000,
-                    self._watch.ask_end(self._place),
+                    *self._watch.ask_end(self._place),
                 )
             return None
-        asked_ms, answer = self._end_asked
+        asked_ms, _, answer = self._end_asked
         if not answer.done():
             return None
         self._end_asked = None
         end = end_told(answer)
-        if end is None:
-            return None
-        self._client.expects_more = self._next_offset < end
-        return None if self._client.expects_more else asked_ms - CLOCK_SKEW_MS
+        self._client.expects_more = end is not None and self._next_offset < end
+        return None if end is None or self._next_offset < end else asked_ms - CLOCK_SKEW_MS
 
     def _first_offset(self, settings: Settings, start: int | None) -> int:
         """Return where to begin; say loudly if retention has removed what was to come next."""

@@ -4,11 +4,10 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
-from functools import partial
 
 import structlog
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from tocsin.errors import BrokerError, TopicMissing
 from tocsin.settings import Settings
@@ -58,13 +57,14 @@ class TopicWatch:
         """Have the topic looked at now."""
         self._asked.set()
 
-    def ask_end(self, place: TopicPartition) -> "Future[ListOffsetsResultInfo]":
-        """Have the broker asked for the end of a partition."""
+    def ask_end(self, place: TopicPartition) -> tuple[AdminClient, "Future[ListOffsetsResultInfo]"]:
+        """Have the broker asked for the end of a partition; return who asks, and the answer.
+
+        Keep both: of a client that is replaced and gone no answer ever comes, and one whose last
+        holder is its own thread ends the process.
+        """
         admin, spec = self._admin, {place: OffsetSpec.latest()}
-        answer = admin.list_offsets(spec, request_timeout=REQUEST_TIMEOUT_S)[place]
-        # Of a client that is replaced and gone no answer ever comes, not even that it is late.
-        answer.add_done_callback(partial(_keep, admin))
-        return answer
+        return admin, admin.list_offsets(spec, request_timeout=REQUEST_TIMEOUT_S)[place]
 
     def is_over(self) -> bool:
         """Tell whether the topic is no longer the one that the flow began with."""
@@ -85,7 +85,7 @@ class TopicWatch:
                 )
             except BrokerError as error:
                 # Away, or deleted and not made again yet: whoever asked goes on waiting.
-                self._note_absence(error)
+                self._note_absence(error, time.monotonic() - asked_at)
                 self._finished.wait(_AWAY_S)
                 self._asked.set()
                 continue
@@ -101,14 +101,11 @@ class TopicWatch:
                 return
             self._seen_at = asked_at
 
-    def _note_absence(self, error: BrokerError) -> None:
+    def _note_absence(self, error: BrokerError, took_s: float) -> None:
         if isinstance(error, TopicMissing):
             return
         if not self._is_away:
             self._is_away = True
             log.warning("Kafka is away, trying again", problem=str(error))
-        self._admin = admin_client(self._settings)
-
-
-def _keep(*_held: object) -> None:
-    """Be called: whoever is to call this holds what is to be kept."""
+        if took_s > _ANSWER_S / 2:
+            self._admin = admin_client(self._settings)

@@ -144,6 +144,7 @@ class ConfirmedProducer:
 
     def _replace(self) -> None:
         self._producer.purge()
+        self._producer.poll(0)
         self._producer = Producer(self._config)
 
     def _flush(self) -> None:

@@ -108,12 +108,13 @@ def describe_topic(
     if admin is None:  # a client that has nothing to do is falsy
         admin = admin_client(settings)
     future = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name]
-    try:
-        topic = future.result()
-    except KafkaException as error:
+    # Not raised here: it would hold this frame, and with it the client, until garbage is collected.
+    error = future.exception()
+    if isinstance(error, KafkaException):
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicMissing(f"there is no topic {name}: run `tocsin migrate`") from None
-        raise BrokerError(unreachable(settings, error)) from None
+            raise TopicMissing(f"there is no topic {name}: run `tocsin migrate`")
+        raise BrokerError(unreachable(settings, error))
+    topic = future.result()
     return id_of(topic), sorted(part.id for part in topic.partitions)
 
 

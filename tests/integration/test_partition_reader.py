@@ -1,24 +1,27 @@
 """A partition is read to its end, whatever lies there, and the silence behind it is known."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import ListOffsetsResultInfo
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo
 from structlog.testing import capture_logs
 
 from flows.reader import CLOCK_SKEW_MS, PartitionReader
 from flows.room import Room
 from flows.watch import TopicWatch
 from stack.kafka import KafkaBroker
+from stack.ports import free_port
 from stack.waiting import wait_until
 from tests.integration.conftest import WAIT_S
 from tocsin.settings import Settings
-from tocsin.topics import create_topics, describe_topic
+from tocsin.topics import admin_client, create_topics, describe_topic, end_told
 
 
 class Reading:
@@ -128,7 +131,7 @@ def test_broker_that_hangs_tells_of_no_silence(
         wait_until(lambda: read().read_until_ms, "the silence", deadline_s=WAIT_S)
         ask_end, asked = read.watch.ask_end, []
 
-        def ask(place: TopicPartition) -> "Future[ListOffsetsResultInfo]":
+        def ask(place: TopicPartition) -> "tuple[AdminClient, Future[ListOffsetsResultInfo]]":
             asked.append(ask_end(place))
             return asked[-1]
 
@@ -145,3 +148,37 @@ def test_broker_that_hangs_tells_of_no_silence(
         finally:
             own_full_broker.resume()
         wait_until(lambda: read().read_until_ms, "the silence", deadline_s=WAIT_S)
+
+
+def test_outage_leaves_no_clients_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until garbage is collected, which the flow has done seldom."""
+    made: list[weakref.ref[AdminClient]] = []
+
+    def counted(settings: Settings) -> AdminClient:
+        admin = admin_client(settings)
+        made.append(weakref.ref(admin))
+        return admin
+
+    monkeypatch.setattr("flows.watch.admin_client", counted)
+    monkeypatch.setattr("flows.watch._ANSWER_S", 0.2)
+    monkeypatch.setattr("flows.watch._AWAY_S", 0.01)
+    monkeypatch.setattr("flows.watch.REQUEST_TIMEOUT_S", 0.3)
+    watch = TopicWatch(Settings(kafka_bootstrap=f"127.0.0.1:{free_port()}"), "its id", [0])
+    asked = watch.ask_end(TopicPartition("logs", 0))
+
+    def seen() -> int:
+        nonlocal asked
+        if asked[1].done():
+            assert end_told(asked[1]) is None
+            asked = watch.ask_end(TopicPartition("logs", 0))
+        return len(made)
+
+    gc.disable()
+    try:
+        watch.start()
+        wait_until(lambda: seen() >= 10, "nine new clients", deadline_s=WAIT_S)
+        watch.finish()
+        # The one that asks, the one that was asked for the end, and one that is just replaced.
+        assert sum(one() is not None for one in made) <= 3
+    finally:
+        gc.enable()
