@@ -1,6 +1,7 @@
 """What the flow tells Prometheus, and what it does when retention was faster than it."""
 
 import signal
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from stack.broker import Broker
+from stack.kafka import KafkaBroker
 from stack.ports import free_port
 from stack.processes import Process
 from stack.waiting import wait_until
@@ -37,10 +40,12 @@ class Metered:
 
     def lag(self) -> float:
         """Return how much is unread; ask again where the broker did not tell the flow in time."""
-        samples = wait_until(
-            lambda: self._samples("tocsin_flow_lag_records"), "a lag is told", deadline_s=WAIT_S
-        )
+        samples = wait_until(self.lags, "a lag is told", deadline_s=WAIT_S)
         return sum(samples)
+
+    def lags(self) -> list[float]:
+        """Return the records of each partition that are not read yet, none while Kafka is away."""
+        return self._samples("tocsin_flow_lag_records")
 
     def _samples(self, name: str, **labels: str) -> list[float]:
         url = f"http://127.0.0.1:{self.port}/metrics"
@@ -110,6 +115,22 @@ def test_lag_is_told_while_the_flow_stands(full_line: Line) -> None:
         line.send(*[log_at(now, id=f"{i}") for i in range(500, 1000)], partition=0)
         line.wait_for(lambda: metered.lag() >= 500, "a lag", flow)
     line.wait_for(lambda: metered.lag() == 0, "no lag", flow)
+
+
+def test_no_lag_is_told_while_kafka_hangs(
+    own_full_broker: KafkaBroker, make_line: Callable[[Broker], Line]
+) -> None:
+    line = make_line(own_full_broker)
+    metered = Metered(line)
+    flow = metered.start_flow()
+    line.send(log_at(datetime.now(timezone.utc)), partition=0)
+    line.wait_for(lambda: metered.lag() == 0, "no lag", flow)
+    own_full_broker.pause()
+    try:
+        assert metered.lags() == []
+    finally:
+        own_full_broker.resume()
+    line.wait_for(metered.lags, "a lag is told again", flow)
 
 
 def test_port_that_is_taken_is_named_in_one_line(line: Line, tmp_path: Path) -> None:
