@@ -138,9 +138,10 @@ class ConfirmedProducer:
                 else:
                     break
         self._flush()
-        if any(delivery.problem and not delivery.is_refused for delivery in deliveries):
+        told = list(deliveries)  # the reports of a purge would take their places
+        if any(delivery.problem and not delivery.is_refused for delivery in told):
             self._replace()
-        return deliveries
+        return told
 
     def _replace(self) -> None:
         self._producer.purge()
