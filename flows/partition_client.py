@@ -1,7 +1,7 @@
 """What a partition holds, from an offset on: a client that is replaced once it has lost the broker.
 
-librdkafka, 2.10 to 2.16 at least, believes a broker that ends and names no broker, not even itself.
-It knows none any more then, and asks nobody ever again (its issue 5301): without an error, a
+A broker that has just begun may name no broker, not even itself. librdkafka, 2.10 to 2.16 at least,
+believes it, knows none any more, and asks nobody ever again (its issue 5301): without an error, a
 partition would stand still until the process is started anew.
 """
 
@@ -23,7 +23,7 @@ _LOST_MAX_S: Final = 600.0
 """Each client has twice the time of the one before: what is there may be an open transaction."""
 _PAUSE_S: Final = 5.0
 """Who looks so seldom can't tell how long a client has given nothing."""
-SAY_AGAIN_S: Final = 30.0
+_SAY_AGAIN_S: Final = 30.0
 _NO_LEADER: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 )
@@ -82,7 +82,7 @@ class PartitionClient:
             except KafkaException as error:
                 if error.args[0].code() not in _NO_LEADER or time.monotonic() >= give_up_at:
                     raise
-            time.sleep(_LEADER_S)
+            time.sleep(_LEADER_S)  # the client tells nobody when it knows the leader
 
     def fetch(self, most: int, timeout_s: float = 0.0) -> list[Message]:
         """Return the records that have come, none if there is none within the time."""
@@ -152,16 +152,16 @@ def consumer_config(settings: Settings, partitions: int) -> dict[str, object]:
         # It fetches until there is one or the other; for each record it takes some 300 bytes more.
         "queued.max.messages.kbytes": fetched_bytes // 1024,
         "queued.min.messages": max(_FETCHED_RECORDS // partitions, 1),
-        "error_cb": _say_error,
+        "error_cb": say_error,
     }
 
 
 _said_at: dict[int, float] = {}
 
 
-def _say_error(error: KafkaError) -> None:
+def say_error(error: KafkaError) -> None:
     """Say each kind of trouble now and then: every client tells of it, at every attempt."""
     now = time.monotonic()
-    if now - _said_at.get(error.code(), -SAY_AGAIN_S) >= SAY_AGAIN_S:
+    if now - _said_at.get(error.code(), -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
         _said_at[error.code()] = now
         log.warning("kafka", problem=error.str())
